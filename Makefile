@@ -1,0 +1,57 @@
+# Everything a developer does here. `make help` lists the targets.
+
+GO       ?= go
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+FUZZTIME ?= 10s
+ARGS     ?=
+
+# What `make test` as root installs when it is missing: the peers that vipd is
+# compared with, the tools that look at the wire and the host, and the C
+# compiler that the race detector needs.
+TEST_PACKAGES := keepalived frr tcpdump tshark nftables iputils-arping iproute2 procps gcc libc6-dev
+
+.DEFAULT_GOAL := help
+.PHONY: build demo test lint bench fuzz help clean
+
+build: ## build bin/vipd, static
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/vipd ./cmd/vipd
+
+demo: build ## two routers and a client on this machine (needs root; ARGS="--advert-int 0.1")
+	bin/vipd demo $(ARGS)
+
+# Two packages at a time: the tests in namespaces measure time, and more of them
+# than processors would measure one another. Without root, what needs root is
+# skipped; with CI=true nothing is.
+test: ## all tests with the race detector (as root also those against keepalived and FRR)
+	@.ci/packages $(TEST_PACKAGES)
+	@race=-race; \
+	command -v "$$($(GO) env CC)" >/dev/null || { race=; echo 'test: no C compiler, so without the race detector'; }; \
+	set -x; CGO_ENABLED=$${race:+1} $(GO) test $$race -p 2 -timeout 8m ./...
+
+lint: ## gofmt, vet, staticcheck with all checks, go.mod, shellcheck
+	@.ci/packages shellcheck
+	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "not formatted (gofmt -w):"; echo "$$unformatted"; exit 1; }
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	$(GO) mod tidy -diff
+	@scripts=$$(grep -rIlE '^#!.*/(env )?(ba|da)?sh' --exclude-dir=.git --exclude-dir=bin --exclude='*.go' --exclude='*.md' .); \
+	test -n "$$scripts" || { echo 'lint: found no shell script, not even .ci/run'; exit 1; }; \
+	set -x; shellcheck $$scripts
+
+bench: ## vipd beside keepalived, measured on frames (needs root and keepalived)
+	@.ci/packages keepalived
+	$(GO) run ./cmd/internal/bench $(ARGS)
+
+fuzz: ## every fuzz target for FUZZTIME (10s) each
+	@targets=$$(grep -rnoE '^func Fuzz[A-Za-z0-9_]+' --include='*_test.go' . | sed -E 's/^(.*)\/[^/]+:[0-9]+:func (.*)/\1 \2/'); \
+	test -n "$$targets" || { echo 'fuzz: found no fuzz target'; exit 1; }; \
+	echo "$$targets" | while read -r dir name; do \
+		echo "$$dir $$name"; \
+		$(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5x "$$dir" || exit 1; \
+	done
+
+clean: ## remove what build made
+	rm -rf bin
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
