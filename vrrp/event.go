@@ -1,0 +1,245 @@
+package vrrp
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+)
+
+// An Event is something that happened to a virtual router. Its dynamic type is
+// one of [Startup], [Shutdown], [Wake], [Received], [Health], [Link],
+// [AddressReady] and [AddressLost].
+type Event interface {
+	fmt.Stringer
+	event()
+}
+
+// Startup is the Startup event of RFC 9568 §6.4.1. Until it arrives a machine
+// only remembers what [Health] and [Link] tell it.
+type Startup struct{}
+
+// Shutdown is the Shutdown event of RFC 9568 §6.4: the machine leaves the
+// election for good.
+type Shutdown struct{}
+
+// Wake says that the time [Machine.NextWake] named has come. A wake that is not
+// due does nothing.
+type Wake struct {
+	// Early lets an advertisement that is due within this time go out now, so
+	// that a driver can send those of many machines in one batch. It moves
+	// neither the schedule of advertisements nor a master-down timer.
+	Early time.Duration
+}
+
+// Received is an advertisement that passed every receive check.
+type Received struct {
+	Src netip.Addr
+	Adv Advertisement
+	// At is when the kernel received it, at or before the time of the step.
+	// The zero value stands for the time of the step.
+	At time.Time
+}
+
+// Health is what the trackers have to say, all of it: it replaces the previous
+// Health.
+type Health struct {
+	// Priority is the effective priority, 1 to 254; 0 stands for the
+	// configured one. The owner's priority never changes (RFC 9568 §5.2.4).
+	Priority uint8
+	// Faults are the tracked objects with weight 0 that have failed.
+	Faults []Fault
+}
+
+// Link is the condition of the interface a virtual router runs on, all of it:
+// it replaces the previous Link.
+type Link struct {
+	// Source is the address advertisements are sent from. It decides between
+	// equal priorities.
+	Source netip.Addr
+	// Faults keep the virtual router from running: link down, no source
+	// address, no socket.
+	Faults []Fault
+}
+
+// AddressReady reports what became of addresses that the machine asked for by
+// [AddAddresses].
+type AddressReady struct {
+	// Epoch is that of the request. An answer to an older one is ignored.
+	Epoch uint64
+	Addrs []Address
+	// Err is nil when all of Addrs are in place.
+	Err error
+}
+
+// AddressLost reports that addresses which were in place have been removed by
+// somebody else.
+type AddressLost struct {
+	Addrs []Address
+}
+
+func (Startup) event()      {}
+func (Shutdown) event()     {}
+func (Wake) event()         {}
+func (Received) event()     {}
+func (Health) event()       {}
+func (Link) event()         {}
+func (AddressReady) event() {}
+func (AddressLost) event()  {}
+
+func (Startup) String() string  { return "startup" }
+func (Shutdown) String() string { return "shutdown" }
+func (Wake) String() string     { return "wake" }
+
+func (e Received) String() string {
+	return fmt.Sprintf("received priority %d from %s, interval %s", e.Adv.Priority, e.Src, e.Adv.Interval)
+}
+
+func (e Health) String() string {
+	return fmt.Sprintf("health priority %d, %s", e.Priority, faultList(e.Faults))
+}
+
+func (e Link) String() string {
+	return fmt.Sprintf("link source %s, %s", e.Source, faultList(e.Faults))
+}
+
+func (e AddressReady) String() string {
+	if e.Err != nil {
+		return fmt.Sprintf("addresses failed %s: %v", addressList(e.Addrs), e.Err)
+	}
+	return "addresses ready " + addressList(e.Addrs)
+}
+
+func (e AddressLost) String() string { return "addresses lost " + addressList(e.Addrs) }
+
+// An Address is one address a virtual router holds, and the interface it
+// belongs on.
+type Address struct {
+	IP        netip.Addr
+	Interface string
+}
+
+// String returns "192.0.2.10 on eth0", or the address alone if it has no
+// interface.
+func (a Address) String() string {
+	if a.Interface == "" {
+		return a.IP.String()
+	}
+	return a.IP.String() + " on " + a.Interface
+}
+
+func addressList(addrs []Address) string {
+	s := make([]string, len(addrs))
+	for i, a := range addrs {
+		s[i] = a.String()
+	}
+	return "[" + strings.Join(s, ", ") + "]"
+}
+
+// A FaultKind is a kind of condition that keeps a virtual router out of the
+// election. The zero value is not valid.
+type FaultKind uint8
+
+// The kinds of fault.
+const (
+	_ FaultKind = iota
+	// FaultInterfaceMissing: the interface does not exist.
+	FaultInterfaceMissing
+	// FaultInterfaceDown: the interface is administratively down or has no
+	// carrier.
+	FaultInterfaceDown
+	// FaultNoSource: there is no address to send advertisements from.
+	FaultNoSource
+	// FaultSocket: advertisements cannot be received or sent.
+	FaultSocket
+	// FaultTrackedInterface: an interface that is tracked, or that one of the
+	// addresses belongs on, is missing or down.
+	FaultTrackedInterface
+	// FaultAddresses: not one of the addresses could be put in place.
+	FaultAddresses
+	// FaultCheck: a tracked check with weight 0 has failed.
+	FaultCheck
+)
+
+// String returns a short lower-case name, fit for metrics and JSON.
+func (k FaultKind) String() string {
+	switch k {
+	case FaultInterfaceMissing:
+		return "interface-missing"
+	case FaultInterfaceDown:
+		return "interface-down"
+	case FaultNoSource:
+		return "no-source-address"
+	case FaultSocket:
+		return "socket"
+	case FaultTrackedInterface:
+		return "tracked-interface"
+	case FaultAddresses:
+		return "addresses"
+	case FaultCheck:
+		return "check"
+	}
+	return fmt.Sprintf("FaultKind(%d)", uint8(k))
+}
+
+// A Fault is one reason why a virtual router is in [Fault]. Faults form a set:
+// the state is left when the last one is gone, not when one is.
+type Fault struct {
+	Kind FaultKind
+	// Name is what is at fault: an interface, a check. It may be empty.
+	Name string
+	// Detail is free text for people. It may be empty.
+	Detail string
+}
+
+// String says in words what is wrong.
+func (f Fault) String() string {
+	var s string
+	switch f.Kind {
+	case FaultInterfaceMissing:
+		s = "interface " + f.Name + " does not exist"
+	case FaultInterfaceDown:
+		s = "interface " + f.Name + " is down"
+	case FaultNoSource:
+		s = "no source address on " + f.Name
+	case FaultSocket:
+		s = "no socket on " + f.Name
+	case FaultTrackedInterface:
+		s = "tracked interface " + f.Name + " is down"
+	case FaultAddresses:
+		s = "none of the addresses could be added"
+	case FaultCheck:
+		s = "check " + f.Name + " fails"
+	default:
+		s = f.Kind.String() + " " + f.Name
+	}
+	if f.Detail != "" {
+		s += " (" + f.Detail + ")"
+	}
+	return s
+}
+
+func faultList(faults []Fault) string {
+	if len(faults) == 0 {
+		return "no fault"
+	}
+	s := make([]string, len(faults))
+	for i, f := range faults {
+		s[i] = f.String()
+	}
+	return strings.Join(s, "; ")
+}
+
+// unionFaults returns the faults of all sets, each kind and name once.
+func unionFaults(sets ...[]Fault) []Fault {
+	var out []Fault
+	for _, set := range sets {
+		for _, f := range set {
+			if !slices.ContainsFunc(out, func(g Fault) bool { return g.Kind == f.Kind && g.Name == f.Name }) {
+				out = append(out, f)
+			}
+		}
+	}
+	return out
+}

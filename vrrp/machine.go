@@ -1,0 +1,594 @@
+package vrrp
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// A State is a state of a virtual router (RFC 9568 §6.4). Fault is keepalived's:
+// no advertisement is sent or processed and no timer runs.
+type State uint8
+
+// The states. The zero value is Init: not started, or stopped.
+const (
+	Init State = iota
+	Backup
+	Master
+	FaultState
+)
+
+// String returns the state's name as keepalived's users know it, in lower case.
+func (s State) String() string {
+	switch s {
+	case Init:
+		return "init"
+	case Backup:
+		return "backup"
+	case Master:
+		return "master"
+	case FaultState:
+		return "fault"
+	}
+	return fmt.Sprintf("State(%d)", uint8(s))
+}
+
+// addressRetry is how long a machine of whose addresses none could be added
+// stays out of the election before it tries again.
+const addressRetry = 10 * time.Second
+
+// A Config is what a [Machine] has to know of its virtual router.
+type Config struct {
+	Version Version
+	VRID    uint8
+	// Priority is 1 to 254, or [PriorityOwner].
+	Priority uint8
+	// StartMaster lets an owner go on as master without waiting; it means
+	// nothing for others (keepalived: state MASTER).
+	StartMaster bool
+	// Interval is the advertisement interval.
+	Interval time.Duration
+	// DownTimerAdverts is how many advertisements may be missed (keepalived:
+	// down_timer_adverts); 0 stands for 3.
+	DownTimerAdverts int
+	// NoPreempt keeps a backup from replacing a master of lower priority
+	// (keepalived: nopreempt).
+	NoPreempt bool
+	// PreemptDelay is for how long after the first advertisement of a lower
+	// priority a backup goes on to respect that master (keepalived:
+	// preempt_delay).
+	PreemptDelay time.Duration
+	// StartupDelay is for how long after startup advertisements are ignored
+	// and no timer runs (keepalived: vrrp_startup_delay).
+	StartupDelay time.Duration
+	// LowerPriorityNoAdvert keeps a master from answering an advertisement of
+	// lower priority with one of its own (keepalived: lower_prio_no_advert).
+	LowerPriorityNoAdvert bool
+	// HigherPrioritySendAdvert lets a master send one last advertisement
+	// before it yields, so that the other knows there was one (keepalived:
+	// higher_prio_send_advert).
+	HigherPrioritySendAdvert bool
+	// Addresses are all addresses the virtual router holds while master,
+	// advertised or not, in the order in which they are put in place.
+	Addresses []Address
+}
+
+// A Machine is the state machine of one virtual router (RFC 9568 §6.4), with
+// keepalived's timers and extensions. It is not safe for concurrent use: one
+// goroutine owns it.
+//
+// These hold between steps: the machine wants addresses on an interface exactly
+// while it is [Master]; a wake is pending exactly while it is Backup or Master,
+// or waits in FaultState to try its addresses again; nothing is announced that
+// was not reported ready.
+type Machine struct {
+	cfg Config
+
+	state   State
+	stopped bool
+	since   time.Time
+	reason  Reason
+
+	priority     uint8 // effective
+	health, link []Fault
+	source       netip.Addr
+	startupUntil time.Time
+
+	// Backup.
+	masterInterval time.Duration // learned in version 3, else our own
+	masterDownAt   time.Time
+	master         Peer // the last master accepted, zero if none since startup
+	lower          Peer // the last lower priority ignored since becoming backup
+	lowerNoted     netip.Addr
+	stopHeard      netip.Addr // who advertised priority 0 last, until someone else is accepted
+	preemptAt      time.Time  // zero: preempt_delay not started
+
+	// Master.
+	advertAt time.Time
+	epoch    uint64
+	pending  map[Address]struct{} // asked for, no answer yet
+	ready    map[Address]struct{}
+	failed   map[Address]error
+	settled  bool
+
+	addressFault bool
+	retryAt      time.Time
+
+	out []Action
+}
+
+// A Peer is a router that was heard, and its last advertisement.
+type Peer struct {
+	Addr     netip.Addr
+	Priority uint8
+	Interval time.Duration
+	At       time.Time
+}
+
+// New returns a machine in state [Init]. The configuration must be valid; its
+// durations and the version are not checked again.
+func New(cfg Config) *Machine {
+	if cfg.DownTimerAdverts == 0 {
+		cfg.DownTimerAdverts = 3
+	}
+	return &Machine{cfg: cfg, priority: cfg.Priority, masterInterval: cfg.Interval}
+}
+
+// State returns the present state.
+func (m *Machine) State() State { return m.state }
+
+// Epoch returns the number of the present mastership; it changes with every
+// one. Answers to [AddAddresses] carry it.
+func (m *Machine) Epoch() uint64 { return m.epoch }
+
+// NextWake returns when the machine next wants a [Wake], and false if it does
+// not want one.
+func (m *Machine) NextWake() (time.Time, bool) {
+	switch m.state {
+	case Backup:
+		return m.masterDownAt, true
+	case Master:
+		return m.advertAt, true
+	case FaultState:
+		if m.addressFault {
+			return m.retryAt, true
+		}
+	}
+	return time.Time{}, false
+}
+
+// Step applies one event that is known at time now and returns what has to be
+// done about it, in order. Times must not run backwards. The result is valid
+// until the next step.
+func (m *Machine) Step(now time.Time, ev Event) []Action {
+	m.out = m.out[:0]
+	if m.stopped {
+		return nil
+	}
+	switch ev := ev.(type) {
+	case Startup:
+		m.startup(now)
+	case Shutdown:
+		m.shutdown(now)
+	case Wake:
+		m.wake(now, ev)
+	case Received:
+		m.received(now, ev)
+	case Health:
+		m.setPriority(ev.Priority)
+		m.health = slices.Clone(ev.Faults)
+		m.checkFaults(now)
+	case Link:
+		m.source = ev.Source.WithZone("")
+		m.link = slices.Clone(ev.Faults)
+		m.checkFaults(now)
+	case AddressReady:
+		m.addressReady(now, ev)
+	case AddressLost:
+		m.addressLost(ev)
+	}
+	return m.out
+}
+
+func (m *Machine) do(a Action) { m.out = append(m.out, a) }
+
+func (m *Machine) isOwner() bool { return m.cfg.Priority == PriorityOwner }
+
+func (m *Machine) masterDown() time.Duration {
+	return MasterDownInterval(m.cfg.Version, m.priority, m.masterInterval, m.cfg.DownTimerAdverts)
+}
+
+func (m *Machine) startup(now time.Time) {
+	if m.state != Init {
+		return
+	}
+	if m.cfg.StartupDelay > 0 {
+		m.startupUntil = now.Add(m.cfg.StartupDelay)
+	}
+	if len(m.faults()) > 0 {
+		m.enterFault(now)
+		return
+	}
+	m.enterElection(now, Reason{Kind: ReasonStartup})
+}
+
+// enterElection leaves Init or FaultState: an owner is master at once, everyone
+// else waits for one whole master-down interval.
+func (m *Machine) enterElection(now time.Time, why Reason) {
+	m.masterInterval = m.cfg.Interval
+	m.master, m.lower, m.stopHeard = Peer{}, Peer{}, netip.Addr{}
+	if m.isOwner() && m.cfg.StartMaster && !now.Before(m.startupUntil) {
+		m.becomeMaster(now, Reason{Kind: ReasonOwner})
+		return
+	}
+	m.becomeBackup(now, now, why)
+	if m.isOwner() && m.cfg.StartMaster {
+		m.masterDownAt = m.startupUntil
+	}
+}
+
+func (m *Machine) shutdown(now time.Time) {
+	// A planned stop gives the addresses up at once. Handing over without a
+	// gap (keep answering until the new master announces) belongs here: a
+	// phase between the last advertisement and RemoveAddresses.
+	if m.state == Master {
+		m.do(SendAdvertisement{Priority: PriorityStop})
+		m.do(RemoveAddresses{})
+	}
+	if m.state != Init {
+		m.transition(now, Init, Reason{Kind: ReasonShutdown})
+	}
+	m.stopped = true
+}
+
+// transition changes the state and clears what belongs to the one that is left.
+func (m *Machine) transition(now time.Time, to State, why Reason) {
+	from := m.state
+	why.Priority = m.priority
+	m.state, m.since, m.reason = to, now, why
+	switch from {
+	case Backup:
+		m.masterDownAt, m.preemptAt = time.Time{}, time.Time{}
+		m.lower, m.lowerNoted, m.stopHeard = Peer{}, netip.Addr{}, netip.Addr{}
+	case Master:
+		m.advertAt = time.Time{}
+		m.pending, m.ready, m.failed, m.settled = nil, nil, nil, false
+	case FaultState:
+		m.retryAt = time.Time{}
+	}
+	m.do(Transition{From: from, To: to, Reason: why})
+}
+
+// becomeBackup starts the master-down timer at the time from, which is when the
+// advertisement that decided was received.
+func (m *Machine) becomeBackup(now, from time.Time, why Reason) {
+	m.transition(now, Backup, why)
+	if from.Before(m.startupUntil) {
+		from = m.startupUntil
+	}
+	m.masterDownAt = from.Add(m.masterDown())
+}
+
+func (m *Machine) becomeMaster(now time.Time, why Reason) {
+	m.epoch++
+	m.masterInterval = m.cfg.Interval
+	m.pending = make(map[Address]struct{}, len(m.cfg.Addresses))
+	m.ready = make(map[Address]struct{}, len(m.cfg.Addresses))
+	m.failed = make(map[Address]error)
+	m.settled = len(m.cfg.Addresses) == 0
+	for _, a := range m.cfg.Addresses {
+		m.pending[a] = struct{}{}
+	}
+	m.do(SendAdvertisement{Priority: m.priority})
+	if !m.settled {
+		m.do(AddAddresses{Epoch: m.epoch, Addrs: m.cfg.Addresses})
+	}
+	m.transition(now, Master, why)
+	m.advertAt = now.Add(m.cfg.Interval)
+}
+
+func (m *Machine) wake(now time.Time, ev Wake) {
+	switch m.state {
+	case Backup:
+		if !now.Before(m.masterDownAt) {
+			m.becomeMaster(now, m.electionReason(now))
+		}
+	case Master:
+		if now.Add(ev.Early).Before(m.advertAt) {
+			return
+		}
+		m.do(SendAdvertisement{Priority: m.priority})
+		// The schedule is absolute: being late once delays nothing after.
+		// What was missed altogether is not made up for.
+		m.advertAt = m.advertAt.Add(m.cfg.Interval)
+		if !m.advertAt.After(now) {
+			m.advertAt = now.Add(m.cfg.Interval)
+		}
+	case FaultState:
+		if m.addressFault && !now.Before(m.retryAt) {
+			m.addressFault = false
+			m.checkFaults(now)
+		}
+	}
+}
+
+// electionReason says why a master-down timer was left to run out.
+func (m *Machine) electionReason(now time.Time) Reason {
+	switch {
+	case m.isOwner() && !m.master.Addr.IsValid():
+		return Reason{Kind: ReasonOwner}
+	case m.stopHeard.IsValid():
+		return Reason{Kind: ReasonMasterStopped, Peer: m.stopHeard}
+	case m.lower.At.After(m.master.At) && now.Sub(m.lower.At) < m.masterDown():
+		return Reason{Kind: ReasonPreempt, Peer: m.lower.Addr, PeerPriority: m.lower.Priority}
+	case m.master.Addr.IsValid():
+		return Reason{Kind: ReasonMasterSilent, Peer: m.master.Addr, PeerPriority: m.master.Priority, Elapsed: now.Sub(m.master.At)}
+	}
+	return Reason{Kind: ReasonNobodyHeard, Elapsed: now.Sub(m.since)}
+}
+
+func (m *Machine) received(now time.Time, ev Received) {
+	if m.state != Backup && m.state != Master {
+		return
+	}
+	at := ev.At
+	if at.IsZero() || at.After(now) {
+		at = now
+	}
+	if at.Before(m.since) {
+		at = m.since
+	}
+	if at.Before(m.startupUntil) {
+		return
+	}
+	p := Peer{Addr: ev.Src.WithZone(""), Priority: ev.Adv.Priority, Interval: ev.Adv.Interval, At: at}
+	if m.state == Backup {
+		m.receivedAsBackup(now, p)
+	} else {
+		m.receivedAsMaster(now, p)
+	}
+}
+
+func (m *Machine) receivedAsBackup(now time.Time, p Peer) {
+	switch {
+	case p.Priority == PriorityStop:
+		// From whomever, not only from the master (RFC 9568 §6.4.2).
+		m.stopHeard = p.Addr
+		m.masterDownAt = p.At.Add(SkewTime(m.cfg.Version, m.priority, m.masterInterval))
+	case p.Priority >= m.priority:
+		m.preemptAt = time.Time{}
+		m.accept(p)
+	case m.cfg.NoPreempt:
+		m.accept(p)
+	case m.cfg.PreemptDelay > 0 && (m.preemptAt.IsZero() || now.Before(m.preemptAt)):
+		if m.preemptAt.IsZero() {
+			m.preemptAt = p.At.Add(m.cfg.PreemptDelay)
+		}
+		m.accept(p)
+	default:
+		// The timer runs on: this router takes over when it expires, however
+		// often the other advertises (RFC 9568 §6.4.2).
+		m.lower, m.stopHeard = p, netip.Addr{}
+		if m.lowerNoted != p.Addr {
+			m.lowerNoted = p.Addr
+			m.note(Reason{Kind: ReasonLowerPriorityIgnored, Peer: p.Addr, PeerPriority: p.Priority})
+		}
+	}
+}
+
+// accept takes p as the master: its interval is learned and the timer starts
+// again from when the advertisement was received.
+func (m *Machine) accept(p Peer) {
+	m.learn(p)
+	m.stopHeard = netip.Addr{}
+	m.masterDownAt = p.At.Add(m.masterDown())
+}
+
+func (m *Machine) learn(p Peer) {
+	m.master = p
+	if m.cfg.Version == V3 && p.Interval > 0 {
+		m.masterInterval = p.Interval
+	}
+}
+
+func (m *Machine) receivedAsMaster(now time.Time, p Peer) {
+	why := Reason{Peer: p.Addr, PeerPriority: p.Priority}
+	if p.Priority == PriorityStop {
+		// A router that was master and stops: say that there is one.
+		m.advertise(now)
+		return
+	}
+	higher := p.Priority > m.priority
+	if p.Priority == m.priority {
+		order := p.Addr.Compare(m.source)
+		if order == 0 {
+			why.Kind = ReasonSameAddress
+			m.note(why)
+			return
+		}
+		higher = order > 0
+	}
+	if !higher {
+		why.Kind = ReasonLowerPriorityMaster
+		m.note(why)
+		if !m.cfg.LowerPriorityNoAdvert {
+			m.advertise(now)
+		}
+		// Whoever listened to the other one has to learn again where the
+		// addresses are.
+		if len(m.ready) > 0 {
+			m.do(Reannounce{})
+		}
+		return
+	}
+	why.Kind = ReasonHigherPriority
+	if p.Priority == m.priority {
+		why.Kind = ReasonHigherAddress
+	}
+	if m.cfg.HigherPrioritySendAdvert {
+		m.do(SendAdvertisement{Priority: m.priority})
+	}
+	m.do(RemoveAddresses{})
+	m.learn(p)
+	m.becomeBackup(now, p.At, why)
+}
+
+// advertise sends an advertisement out of turn; the schedule starts over.
+func (m *Machine) advertise(now time.Time) {
+	m.do(SendAdvertisement{Priority: m.priority})
+	m.advertAt = now.Add(m.cfg.Interval)
+}
+
+func (m *Machine) note(why Reason) {
+	why.Priority = m.priority
+	m.do(Note{Reason: why})
+}
+
+// setPriority changes the effective priority. The next advertisement in turn
+// carries it; the master-down timer moves by what its length changed.
+func (m *Machine) setPriority(p uint8) {
+	if p == 0 {
+		p = m.cfg.Priority
+	}
+	if m.isOwner() {
+		p = PriorityOwner
+	} else if p == PriorityOwner {
+		p = PriorityOwner - 1
+	}
+	if p == m.priority {
+		return
+	}
+	before := m.masterDown()
+	m.priority = p
+	if m.state == Backup {
+		m.masterDownAt = m.masterDownAt.Add(m.masterDown() - before)
+	}
+	if m.state != Init {
+		m.note(Reason{Kind: ReasonPriorityChanged})
+	}
+}
+
+// faults returns everything that keeps this router out of the election.
+func (m *Machine) faults() []Fault {
+	var own []Fault
+	if m.addressFault {
+		own = []Fault{{Kind: FaultAddresses}}
+	}
+	return unionFaults(m.link, m.health, own)
+}
+
+func (m *Machine) checkFaults(now time.Time) {
+	faults := m.faults()
+	switch {
+	case m.state == Init:
+	case m.state == FaultState && len(faults) == 0:
+		m.enterElection(now, Reason{Kind: ReasonRecovered, Faults: m.reason.Faults})
+	case m.state == FaultState:
+		// Still in fault, but for other reasons: keep what the last one was,
+		// so that a recovery names it.
+		m.reason.Faults = faults
+	case len(faults) > 0:
+		m.enterFault(now)
+	}
+}
+
+func (m *Machine) enterFault(now time.Time) {
+	if m.state == Master {
+		m.do(SendAdvertisement{Priority: PriorityStop})
+		m.do(RemoveAddresses{})
+	}
+	m.transition(now, FaultState, Reason{Kind: ReasonFault, Faults: m.faults()})
+	if m.addressFault {
+		m.retryAt = now.Add(addressRetry)
+	}
+}
+
+func (m *Machine) addressReady(now time.Time, ev AddressReady) {
+	if m.state != Master || ev.Epoch != m.epoch {
+		return
+	}
+	var fresh []Address
+	for _, a := range ev.Addrs {
+		_, pending := m.pending[a]
+		_, failed := m.failed[a]
+		if !pending && !failed {
+			continue // not asked for, or known already
+		}
+		delete(m.pending, a)
+		if ev.Err != nil {
+			m.failed[a] = ev.Err
+			continue
+		}
+		delete(m.failed, a)
+		m.ready[a] = struct{}{}
+		fresh = append(fresh, a)
+	}
+	settled := !m.settled && len(m.pending) == 0
+	m.settled = m.settled || settled
+	if len(m.pending) == 0 && len(m.ready) == 0 {
+		m.addressFault = true
+		m.checkFaults(now)
+		return
+	}
+	if len(fresh) > 0 || settled {
+		m.do(Announce{Addrs: fresh, Settled: settled})
+	}
+}
+
+func (m *Machine) addressLost(ev AddressLost) {
+	if m.state != Master {
+		return
+	}
+	var lost []Address
+	for _, a := range ev.Addrs {
+		if _, ok := m.ready[a]; ok {
+			delete(m.ready, a)
+			m.pending[a] = struct{}{}
+			lost = append(lost, a)
+		}
+	}
+	if len(lost) > 0 {
+		m.do(AddAddresses{Epoch: m.epoch, Addrs: lost, Restore: true})
+	}
+}
+
+// A Snapshot is everything there is to know about a machine at one time.
+type Snapshot struct {
+	State    State
+	Since    time.Time
+	Reason   Reason // of the last transition
+	Priority uint8  // effective
+	Source   netip.Addr
+	// Master is the last master heard and accepted; its Addr is not valid if
+	// there was none, or while this router is master.
+	Master Peer
+	// Lower is a master of lower priority that this backup is about to replace.
+	Lower Peer
+	// MasterInterval is the interval the master-down timer counts with.
+	MasterInterval time.Duration
+	// MasterDownAt, AdvertAt and PreemptAt are zero when they do not run.
+	MasterDownAt, AdvertAt, PreemptAt, StartupUntil time.Time
+	Faults                                          []Fault
+	// Ready and Failed are empty unless master.
+	Ready  map[Address]struct{}
+	Failed map[Address]error
+}
+
+// Degraded reports whether the router is master without all of its addresses.
+func (s *Snapshot) Degraded() bool { return s.State == Master && len(s.Failed) > 0 }
+
+// Snapshot returns the machine's condition. Its maps belong to the machine and
+// are valid until the next step.
+func (m *Machine) Snapshot() Snapshot {
+	s := Snapshot{
+		State: m.state, Since: m.since, Reason: m.reason, Priority: m.priority, Source: m.source,
+		MasterInterval: m.masterInterval, MasterDownAt: m.masterDownAt, AdvertAt: m.advertAt,
+		PreemptAt: m.preemptAt, StartupUntil: m.startupUntil, Faults: m.faults(),
+		Ready: m.ready, Failed: m.failed,
+	}
+	if m.state == Backup {
+		s.Master, s.Lower = m.master, m.lower
+	}
+	return s
+}

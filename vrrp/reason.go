@@ -1,0 +1,130 @@
+package vrrp
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+)
+
+// A ReasonKind is what decided a transition, or a note. The zero value is not
+// valid.
+type ReasonKind uint8
+
+// The kinds of reason.
+const (
+	_ ReasonKind = iota
+	// ReasonStartup: the virtual router has just started.
+	ReasonStartup
+	// ReasonOwner: it owns the addresses, so there is nobody to wait for.
+	ReasonOwner
+	// ReasonNobodyHeard: no advertisement arrived since it became backup.
+	ReasonNobodyHeard
+	// ReasonMasterSilent: the master's advertisements stopped.
+	ReasonMasterSilent
+	// ReasonMasterStopped: the master advertised priority 0.
+	ReasonMasterStopped
+	// ReasonPreempt: the master has a lower priority and preemption is on.
+	ReasonPreempt
+	// ReasonHigherPriority: another master has a higher priority.
+	ReasonHigherPriority
+	// ReasonHigherAddress: another master has the same priority and a higher
+	// address (RFC 9568 §6.4.3).
+	ReasonHigherAddress
+	// ReasonFault: there is at least one fault.
+	ReasonFault
+	// ReasonRecovered: the last fault is gone.
+	ReasonRecovered
+	// ReasonShutdown: the operator stopped it.
+	ReasonShutdown
+	// ReasonLowerPriorityMaster: another master with a lower priority, or the
+	// same and a lower address, was heard while master. (Note.)
+	ReasonLowerPriorityMaster
+	// ReasonLowerPriorityIgnored: a backup that may preempt heard a lower
+	// priority and lets its timer run on. (Note.)
+	ReasonLowerPriorityIgnored
+	// ReasonSameAddress: another router sends advertisements from this
+	// router's own address. (Note.)
+	ReasonSameAddress
+	// ReasonPriorityChanged: the effective priority changed. (Note.)
+	ReasonPriorityChanged
+)
+
+var reasonNames = [...]string{
+	ReasonStartup:              "startup",
+	ReasonOwner:                "owner",
+	ReasonNobodyHeard:          "nobody-heard",
+	ReasonMasterSilent:         "master-silent",
+	ReasonMasterStopped:        "master-stopped",
+	ReasonPreempt:              "preempt",
+	ReasonHigherPriority:       "higher-priority",
+	ReasonHigherAddress:        "higher-address",
+	ReasonFault:                "fault",
+	ReasonRecovered:            "recovered",
+	ReasonShutdown:             "shutdown",
+	ReasonLowerPriorityMaster:  "lower-priority-master",
+	ReasonLowerPriorityIgnored: "lower-priority-ignored",
+	ReasonSameAddress:          "same-address",
+	ReasonPriorityChanged:      "priority-changed",
+}
+
+// String returns a short lower-case name, fit for metrics and JSON.
+func (k ReasonKind) String() string {
+	if int(k) < len(reasonNames) && reasonNames[k] != "" {
+		return reasonNames[k]
+	}
+	return fmt.Sprintf("ReasonKind(%d)", uint8(k))
+}
+
+// A Reason says what decided a transition: the packet, the timer, the fault.
+// Which fields are set depends on Kind.
+type Reason struct {
+	Kind         ReasonKind
+	Peer         netip.Addr    // the router that was heard
+	PeerPriority uint8         // and the priority it advertised
+	Priority     uint8         // this router's priority at the time
+	Elapsed      time.Duration // how long nothing was heard
+	Faults       []Fault       // those present, or for ReasonRecovered those that went
+}
+
+// String says in one sentence, without a full stop, what happened.
+func (r Reason) String() string {
+	switch r.Kind {
+	case ReasonStartup:
+		return "started"
+	case ReasonOwner:
+		return "owns the addresses (priority 255)"
+	case ReasonNobodyHeard:
+		return fmt.Sprintf("no advertisement heard for %s", round(r.Elapsed))
+	case ReasonMasterSilent:
+		return fmt.Sprintf("master %s (priority %d) silent for %s", r.Peer, r.PeerPriority, round(r.Elapsed))
+	case ReasonMasterStopped:
+		return fmt.Sprintf("master %s stopped (it advertised priority 0)", r.Peer)
+	case ReasonPreempt:
+		return fmt.Sprintf("preempts %s: its priority is %d, ours is %d", r.Peer, r.PeerPriority, r.Priority)
+	case ReasonHigherPriority:
+		return fmt.Sprintf("%s has the higher priority: %d, ours is %d", r.Peer, r.PeerPriority, r.Priority)
+	case ReasonHigherAddress:
+		return fmt.Sprintf("%s has the same priority %d and the higher address", r.Peer, r.PeerPriority)
+	case ReasonFault:
+		return faultList(r.Faults)
+	case ReasonRecovered:
+		return "recovered from: " + faultList(r.Faults)
+	case ReasonShutdown:
+		return "stopped by the operator"
+	case ReasonLowerPriorityMaster:
+		if r.PeerPriority == r.Priority {
+			return fmt.Sprintf("%s is master too, with the same priority %d and a lower address", r.Peer, r.PeerPriority)
+		}
+		return fmt.Sprintf("%s is master too, with the lower priority %d (ours is %d)", r.Peer, r.PeerPriority, r.Priority)
+	case ReasonLowerPriorityIgnored:
+		return fmt.Sprintf("master %s has the lower priority %d (ours is %d); taking over when the timer runs out", r.Peer, r.PeerPriority, r.Priority)
+	case ReasonSameAddress:
+		return fmt.Sprintf("another router advertises from our own address %s", r.Peer)
+	case ReasonPriorityChanged:
+		return fmt.Sprintf("effective priority is now %d", r.Priority)
+	}
+	return r.Kind.String()
+}
+
+// round cuts a duration to what a person wants to read.
+func round(d time.Duration) time.Duration { return d.Round(time.Millisecond) }
