@@ -1,0 +1,114 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+	"unicode"
+
+	"vipd/vrrp"
+)
+
+// invariants checks what the daemon relies on in an instance that has no error.
+func invariants(in Instance) error {
+	var errs []error
+	check := func(ok bool, what string) {
+		if !ok {
+			errs = append(errs, fmt.Errorf("%s: %s", in.Name, what))
+		}
+	}
+	check(in.Name != "", "no name")
+	check(in.VRID > 0, "no VRID")
+	check(in.Priority > 0, "no priority")
+	check(in.Interface != "" || len(in.Peers) > 0 && in.SourceIP.IsValid(), "no interface")
+	check(in.Family == vrrp.IPv4 || in.Family == vrrp.IPv6, "no family")
+	switch in.Version {
+	case vrrp.V2:
+		check(in.Family == vrrp.IPv4, "version 2 with IPv6")
+		check(in.AdvertInterval >= time.Second && in.AdvertInterval <= 255*time.Second && in.AdvertInterval%time.Second == 0, "interval")
+	case vrrp.V3:
+		check(in.AuthType == vrrp.AuthNone && in.AuthData == [8]byte{}, "version 3 with authentication")
+		check(in.AdvertInterval >= 10*time.Millisecond && in.AdvertInterval <= 40950*time.Millisecond && in.AdvertInterval%(10*time.Millisecond) == 0, "interval")
+	default:
+		check(false, "no version")
+	}
+	check(in.AuthType == vrrp.AuthNone || in.AuthType == vrrp.AuthPass && in.AuthData != [8]byte{}, "authentication")
+	check(len(in.Addresses) <= MaxAddresses, "too many addresses")
+	for _, a := range in.Addresses {
+		check(vrrp.FamilyOf(a.Prefix.Addr()) == in.Family, "foreign address")
+	}
+	for _, a := range append(append([]Address{}, in.Addresses...), in.Excluded...) {
+		check(a.Prefix.IsValid() && a.Interface != "" && len(a.Interface) < 16 && len(a.Label) < 16, "address "+a.Prefix.String())
+		check(a.Prefix.Addr().Is4() || a.Label == "" && !a.Broadcast.IsValid() && a.Scope == 0, "IPv4 properties on IPv6")
+		check(a.Prefix.Addr().Is6() || !a.Deprecated && a.PreferredLifetime == 0 && !a.DAD, "IPv6 properties on IPv4")
+		check(!a.Deprecated || a.PreferredLifetime == 0, "deprecated and preferred")
+	}
+	check(in.Group.IsValid() == (len(in.Peers) == 0), "group or peers")
+	check(!in.Group.IsValid() || in.Group.IsMulticast() && vrrp.FamilyOf(in.Group) == in.Family, "group")
+	for _, p := range in.Peers {
+		check(vrrp.FamilyOf(p.Addr) == in.Family && !p.Addr.IsMulticast(), "peer")
+		check(in.CheckUnicastSource || p.MinTTL < 0 && p.MaxTTL < 0, "TTL of peer without source check")
+	}
+	check(len(in.Peers) > 0 || !in.CheckUnicastSource, "unicast check without peers")
+	check(!in.SourceIP.IsValid() || vrrp.FamilyOf(in.SourceIP) == in.Family, "source")
+	check(in.SourceIP.IsValid() || !in.TrackSourceIP, "tracked source")
+	check(in.TTL >= 0 && in.TTL <= 255 && (in.TTL == 255 || len(in.Peers) > 0), "TTL")
+	check(in.DownTimerAdverts >= 1, "down_timer_adverts")
+	check(in.GARP.MasterRepeat >= 1 && in.GARP.RefreshRepeat >= 1 && in.GARP.LowerPrioRepeat >= 0, "repeats")
+	check(in.PreemptDelay == 0 || in.Preempt && !in.StartMaster, "preempt_delay")
+	check(in.Preempt || !in.StartMaster, "nopreempt as master")
+	check(in.Checksum == vrrp.ChecksumPseudoHeader || in.Version == vrrp.V3 && in.Family == vrrp.IPv4, "checksum")
+	for _, name := range in.TrackInterfaces {
+		check(name != "" && name != in.Interface, "tracked interface")
+	}
+	return errors.Join(errs...)
+}
+
+// FuzzParse feeds arbitrary files to the YAML front-end.
+func FuzzParse(f *testing.F) {
+	for _, pattern := range []string{"testdata/bad/*.yaml", "testdata/*.yaml", "../examples/*.yaml"} {
+		for _, file := range glob(f, pattern) {
+			data, err := os.ReadFile(file)
+			if err != nil {
+				f.Fatal(err)
+			}
+			f.Add(data)
+		}
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		for _, dia := range []dialect{yamlDialect(), {version: vrrp.V2}} {
+			c, diags := parse("fuzz.yaml", data, dia)
+			if (c == nil) != diags.HasErrors() {
+				t.Fatalf("config is nil: %t, but there are errors: %t", c == nil, diags.HasErrors())
+			}
+			lines := 1
+			for _, b := range []string{"\n", "\r", "\u0085", "\u2028", "\u2029"} { // what YAML 1.1 calls breaks
+				lines += strings.Count(string(data), b)
+			}
+			last := Pos{}
+			for _, d := range diags {
+				if d.Message == "" || strings.ContainsFunc(d.String(), unicode.IsControl) {
+					t.Errorf("message %q", d)
+				}
+				if d.Line < 0 || d.Line > lines+1 || d.Col < 0 {
+					t.Errorf("%s: there are %d lines", d, lines)
+				}
+				if before(d.Pos, last) {
+					t.Errorf("%s comes after %s", d, last)
+				}
+				last = d.Pos
+			}
+			if c == nil {
+				continue
+			}
+			for _, in := range c.Instances {
+				if err := invariants(in); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	})
+}
