@@ -1,0 +1,44 @@
+package netif
+
+import (
+	"context"
+	"errors"
+
+	"golang.org/x/sys/unix"
+)
+
+// WatchWithBuffer is Watch with a receive buffer of the given size.
+func WatchWithBuffer(ctx context.Context, octets int) (*Watcher, error) { return watch(ctx, octets) }
+
+// Overruns returns how often a closed Watcher found its receive buffer overrun.
+func (w *Watcher) Overruns() int {
+	<-w.done
+	return w.overruns
+}
+
+// A Listener receives notifications of addresses with their cause.
+type Listener struct{ c *conn }
+
+// Listen subscribes to notifications of IPv4 addresses.
+func Listen() (*Listener, error) {
+	fd, port, err := dialRoute(0, unix.RTMGRP_IPV4_IFADDR, 1<<20)
+	if err != nil {
+		return nil, err
+	}
+	return &Listener{&conn{fd: fd, portID: port, rbuf: make([]byte, receiveOctets)}}, nil
+}
+
+// Cause returns the netlink port whose request the next notification follows.
+func (l *Listener) Cause() (uint32, error) {
+	b, err := l.c.receive(0)
+	if err != nil {
+		return 0, err
+	}
+	for m := range messages(b) {
+		return m.portID, nil
+	}
+	return 0, errors.New("no message")
+}
+
+// Close closes the Listener.
+func (l *Listener) Close() error { return l.c.close() }

@@ -1,0 +1,223 @@
+package netif
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Handle adds and removes addresses. It is for one goroutine.
+type Handle struct {
+	conn *conn
+	req  []byte // requests of the batch being built
+}
+
+// NewHandle opens a Handle in the network namespace of the calling thread.
+func NewHandle() (*Handle, error) {
+	c, err := newConn()
+	if err != nil {
+		return nil, fmt.Errorf("netif: %w", err)
+	}
+	return &Handle{conn: c}, nil
+}
+
+// Close releases the socket.
+func (h *Handle) Close() error {
+	if err := h.conn.close(); err != nil {
+		return fmt.Errorf("netif: closing: %w", err)
+	}
+	return nil
+}
+
+// PortID returns the netlink port of h. The kernel's notification of a change
+// that h made names this port as its cause.
+func (h *Handle) PortID() uint32 { return h.conn.portID }
+
+// A Result says what became of the request to add or remove one address.
+type Result struct {
+	// Existed is set by Add if the interface had the address already. Who put it
+	// there, and with which attributes, is for the caller to find out.
+	Existed bool
+	// Err is an *AddressError, or nil if the address is now as asked.
+	Err error
+}
+
+// Add adds addresses and returns one result per address, in order. One that
+// fails does not keep the others from being added.
+func (h *Handle) Add(addrs []Address) []Result {
+	results := make([]Result, len(addrs))
+	h.AddFunc(addrs, func(i int, r Result) { results[i] = r })
+	return results
+}
+
+// AddFunc is Add for those who do not want to wait for the last address before
+// they use the first: done is called for each address in order, in batches of
+// growing size, as soon as the kernel has it. done must not use h.
+func (h *Handle) AddFunc(addrs []Address, done func(i int, r Result)) {
+	h.run(opAdd, addrs, done)
+}
+
+// Remove removes addresses and returns one result per address. One that is not
+// there, or whose interface is not there, needs no removal.
+func (h *Handle) Remove(addrs []Address) []Result {
+	results := make([]Result, len(addrs))
+	h.run(opRemove, addrs, func(i int, r Result) { results[i] = r })
+	return results
+}
+
+// run sends the requests for addrs in batches. The first batch is small: its
+// first address is then in use within a fraction of a millisecond, however many
+// follow.
+func (h *Handle) run(op string, addrs []Address, done func(int, Result)) {
+	// All look-ups come first: each takes a sequence number, and those of a
+	// batch have to follow one another.
+	indexes := make(map[string]resolved)
+	for i := range addrs {
+		h.resolve(addrs[i].Interface, indexes)
+	}
+	refused := make(map[int]error) // addresses of the batch that are not sent at all
+	size := min(16, h.conn.batch)
+	for start := 0; start < len(addrs); {
+		clear(refused)
+		h.req = h.req[:0]
+		first := h.conn.seq + 1
+		sent := make([]int, 0, size) // position in addrs, by sequence number
+		last := 0                    // where the last message starts
+		end := start
+		for ; end < len(addrs) && len(sent) < size && len(h.req) < maxBatchOctets; end++ {
+			a := &addrs[end]
+			to := indexes[a.Interface]
+			if !valid(a) {
+				to.err = ErrInvalid
+			}
+			if to.err != nil {
+				refused[end] = to.err
+				continue
+			}
+			h.conn.seq++
+			sent = append(sent, end)
+			last = len(h.req)
+			if op == opAdd {
+				h.req = a.appendAdd(h.req, to.index, h.conn.seq, unix.NLM_F_REQUEST|unix.NLM_F_CREATE|unix.NLM_F_EXCL)
+			} else {
+				h.req = a.appendRemove(h.req, to.index, h.conn.seq, unix.NLM_F_REQUEST)
+			}
+		}
+		acks := make([]ack, len(sent))
+		var err error
+		if len(sent) > 0 {
+			native.PutUint16(h.req[last+6:], native.Uint16(h.req[last+6:])|unix.NLM_F_ACK)
+			err = h.conn.exchange(h.req, first, acks)
+		}
+		k := 0
+		for i := start; i < end; i++ {
+			if e, ok := refused[i]; ok {
+				done(i, refusal(op, &addrs[i], e))
+				continue
+			}
+			done(i, judge(op, &addrs[i], acks[k], err))
+			k++
+		}
+		start = end
+		size = min(size*4, h.conn.batch)
+	}
+}
+
+// A resolved is what an interface's name stands for during one call.
+type resolved struct {
+	index int
+	err   error
+}
+
+// resolve looks an interface up unless that was done.
+func (h *Handle) resolve(name string, known map[string]resolved) {
+	if _, ok := known[name]; ok {
+		return
+	}
+	index, err := h.lookup(name)
+	known[name] = resolved{index, err}
+}
+
+// valid reports whether a can be put into a request.
+func valid(a *Address) bool {
+	same := func(b netip.Addr) bool { return FamilyOf(b) == FamilyOf(a.Prefix.Addr()) }
+	return a.Prefix.IsValid() && !a.Prefix.Addr().Is4In6() &&
+		a.Interface != "" &&
+		(!a.Peer.IsValid() || same(a.Peer.Addr()) && !a.Peer.Addr().Is4In6()) &&
+		(!a.Broadcast.IsValid() || same(a.Broadcast)) &&
+		len(a.Label) < unix.IFNAMSIZ
+}
+
+// lookup asks the kernel for the index of an interface.
+func (h *Handle) lookup(name string) (int, error) {
+	if name == "" || len(name) >= unix.IFNAMSIZ {
+		return 0, ErrNoInterface
+	}
+	m, err := h.conn.get(unix.RTM_GETLINK, linkRequest(name))
+	switch {
+	case errors.Is(err, unix.ENODEV):
+		return 0, ErrNoInterface
+	case err != nil:
+		return 0, err
+	}
+	l, ok := parseLink(m.body, Link{})
+	if !ok {
+		return 0, ErrNoInterface
+	}
+	return l.Index, nil
+}
+
+// refusal is the result for an address that was never sent to the kernel.
+func refusal(op string, a *Address, err error) Result {
+	if op == opRemove && errors.Is(err, ErrNoInterface) {
+		return Result{}
+	}
+	e := &AddressError{Op: op, Address: a.Prefix, Interface: a.Interface, Err: err}
+	if errors.Is(err, ErrInvalid) && a.Label != "" && len(a.Label) >= unix.IFNAMSIZ {
+		e.Hint = "a label has at most 15 characters"
+	}
+	return Result{Err: e}
+}
+
+// judge turns the kernel's answer into a result. err is what befell the batch as
+// a whole; an answer that did arrive counts all the same.
+func judge(op string, a *Address, k ack, err error) Result {
+	switch {
+	case k.errno == unix.EEXIST && op == opAdd:
+		return Result{Existed: true}
+	case k.errno == unix.EADDRNOTAVAIL && op == opRemove:
+		return Result{}
+	case k.errno == unix.ENODEV && op == opRemove:
+		return Result{}
+	case k.errno == 0 && err == nil:
+		return Result{}
+	}
+	e := &AddressError{Op: op, Address: a.Prefix, Interface: a.Interface, Kernel: k.message, Err: err}
+	if k.errno != 0 {
+		e.Err = k.errno
+		e.Hint = hint(op, a, k.errno)
+	}
+	if errors.Is(e.Err, unix.ENODEV) {
+		e.Err = ErrNoInterface
+	}
+	return Result{Err: e}
+}
+
+// Addresses returns all addresses of all interfaces in the kernel's order.
+func (h *Handle) Addresses() ([]PresentAddress, error) {
+	var list []PresentAddress
+	err := h.conn.dump(unix.RTM_GETADDR, addressDump(), func() { list = nil }, func(m message) {
+		if a, ok := parseAddress(m.body); ok && m.typ == unix.RTM_NEWADDR {
+			list = append(list, a)
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("netif: listing addresses: %w", err)
+	}
+	return list, nil
+}
+
+// addressDump is the body of a request for all addresses of both families.
+func addressDump() []byte { return make([]byte, unix.SizeofIfAddrmsg) }
