@@ -1,0 +1,142 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+// requestTimeout is how long a Client waits for an answer if the caller's
+// context has no deadline of its own: a little more than the daemon allows
+// itself to collect it.
+const requestTimeout = sourceTimeout + 5*time.Second
+
+// maxAnswer bounds what a Client reads. It is far above what any number of
+// instances takes.
+const maxAnswer = 256 << 20
+
+// A Client talks to the daemon of one run directory. Its errors are
+// *UnreachableError when no daemon answers, *PermissionError when the caller
+// may not ask, and *ResponseError when the daemon answers with an error.
+type Client struct {
+	path string
+	http *http.Client
+}
+
+// NewClient returns a client for the daemon that uses runDir. It does not
+// connect yet.
+func NewClient(runDir string) *Client {
+	path := SocketPath(runDir)
+	return &Client{path: path, http: &http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			name, done, err := reach(path)
+			if err != nil {
+				return nil, err
+			}
+			defer done()
+			var d net.Dialer
+			return d.DialContext(ctx, "unix", name)
+		},
+		// The host is not a host; a proxy from the environment must not see it.
+		Proxy:                  nil,
+		MaxResponseHeaderBytes: maxHeaderBytes,
+	}}}
+}
+
+// Close closes idle connections.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// Status returns the daemon's status.
+func (c *Client) Status(ctx context.Context) (Status, error) {
+	var st Status
+	err := c.get(ctx, "/v1/status", &st)
+	return st, err
+}
+
+// StatusJSON returns the daemon's status as the document it sent, with whatever
+// a newer daemon added to it.
+func (c *Client) StatusJSON(ctx context.Context) (json.RawMessage, error) {
+	var raw json.RawMessage
+	err := c.get(ctx, "/v1/status", &raw)
+	return raw, err
+}
+
+// Version returns what is running.
+func (c *Client) Version(ctx context.Context) (VersionInfo, error) {
+	var v VersionInfo
+	err := c.get(ctx, "/v1/version", &v)
+	return v, err
+}
+
+func (c *Client) get(ctx context.Context, path string, into any) error {
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, requestTimeout)
+		defer cancel()
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://vipd"+path, nil)
+	if err != nil {
+		return fmt.Errorf("control: asking for %s: %w", path, err)
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return c.classify(err)
+	}
+	defer resp.Body.Close()
+	// One octet more than allowed tells a long answer from a cut one.
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	if err != nil {
+		return c.classify(err)
+	}
+	if len(body) > maxAnswer {
+		return fmt.Errorf("control: the answer to %s is longer than %d octets", path, maxAnswer)
+	}
+	if resp.StatusCode != http.StatusOK {
+		return c.responseError(resp.StatusCode, body)
+	}
+	if err := json.Unmarshal(body, into); err != nil {
+		return fmt.Errorf("control: reading the answer to %s: %w", path, err)
+	}
+	return nil
+}
+
+// classify sorts an error of the transport by what the caller can do about it.
+func (c *Client) classify(err error) error {
+	switch {
+	case errors.Is(err, context.Canceled):
+		return fmt.Errorf("control: %w", err)
+	case errors.Is(err, fs.ErrPermission):
+		return &PermissionError{Path: c.path, Err: cause(err)}
+	}
+	return &UnreachableError{Path: c.path, Err: cause(err)}
+}
+
+// cause strips what net/http and net put around an error: the made-up URL, and
+// the path, which the typed errors name themselves.
+func cause(err error) error {
+	if ue, ok := errors.AsType[*url.Error](err); ok {
+		err = ue.Err
+	}
+	if op, ok := errors.AsType[*net.OpError](err); ok {
+		err = op.Err
+	}
+	return err
+}
+
+func (c *Client) responseError(status int, body []byte) error {
+	e := errorBody{Error: ResponseError{Message: http.StatusText(status)}}
+	// A body that is not ours leaves the status text to speak.
+	_ = json.Unmarshal(body, &e)
+	e.Error.StatusCode = status
+	if status == http.StatusForbidden {
+		return &PermissionError{Path: c.path, Err: &e.Error}
+	}
+	return &e.Error
+}

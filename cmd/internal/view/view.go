@@ -1,0 +1,424 @@
+// Package view shows the documents of the control API to people at a terminal.
+package view
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"vipd/cmd/internal/control"
+)
+
+// Options are how to show something.
+type Options struct {
+	Color bool      // with ANSI colours
+	Width int       // of the terminal in columns; 0: lines are not broken
+	Now   time.Time // what times are relative to, in its zone; zero: now
+	// All shows every instance in full, also where there are many and most
+	// have nothing to report.
+	All bool
+}
+
+// Terminal returns the options that fit a file: its width if it is a terminal,
+// and colour if it is one that can and the user did not refuse it (NO_COLOR, see
+// no-color.org).
+func Terminal(f *os.File) Options {
+	fd := int(f.Fd())
+	if _, err := unix.IoctlGetTermios(fd, unix.TCGETS); err != nil {
+		return Options{}
+	}
+	o := Options{Color: os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"}
+	if ws, err := unix.IoctlGetWinsize(fd, unix.TIOCGWINSZ); err == nil {
+		o.Width = int(ws.Col)
+	}
+	return o
+}
+
+// Bounds on what is listed when there is a lot of it.
+const (
+	maxFull      = 8  // instances shown in full though they have nothing to report
+	maxAddresses = 20 // addresses of one instance; those in trouble are always shown first
+	maxHistory   = 4  // transitions before the present state
+)
+
+// RenderStatus writes a status for an operator: a table if there are several
+// instances, then what there is to know about each.
+func RenderStatus(w io.Writer, s control.Status, o Options) error {
+	if o.Now.IsZero() {
+		o.Now = time.Now()
+	}
+	p := &printer{o: o}
+	p.daemon(s.Daemon)
+	if len(s.Instances) == 0 {
+		p.blank()
+		p.text("No instance is configured.")
+	}
+	if len(s.Instances) > 1 {
+		p.blank()
+		p.table(s.Instances)
+	}
+	hidden := 0
+	for i := range s.Instances {
+		if in := &s.Instances[i]; o.All || len(s.Instances) <= maxFull || troubled(in) {
+			p.blank()
+			p.instance(in)
+		} else {
+			hidden++
+		}
+	}
+	if hidden > 0 {
+		p.blank()
+		p.text(fmt.Sprintf("%s with nothing to report %s not shown in full (--all shows every one).", count(hidden, "instance"), isAre(hidden)))
+	}
+	if _, err := w.Write(p.b.Bytes()); err != nil {
+		return fmt.Errorf("view: %w", err)
+	}
+	return nil
+}
+
+// troubled reports whether an operator has to look at an instance.
+func troubled(in *control.Instance) bool {
+	if in.Degraded || len(in.Faults) > 0 || len(in.Mismatches) > 0 {
+		return true
+	}
+	return in.State != control.StateMaster && in.State != control.StateBackup ||
+		slices.ContainsFunc(in.Addresses, func(a control.Address) bool { return misplaced(in, a) })
+}
+
+// misplaced reports whether an address is missing where it should be, or the
+// reverse. The owner's addresses are its own, master or not.
+func misplaced(in *control.Instance, a control.Address) bool {
+	if a.Error != "" {
+		return true
+	}
+	if in.State == control.StateMaster {
+		return !a.Present
+	}
+	return a.Present && !in.Owner
+}
+
+// A style is how a piece of text looks; its value is an ANSI SGR parameter.
+type style string
+
+const (
+	plain  style = ""
+	strong style = "1"
+	faint  style = "2"
+	good   style = "32"
+	alert  style = "33"
+	bad    style = "1;31"
+)
+
+func stateStyle(s control.State) style {
+	switch s {
+	case control.StateMaster:
+		return good
+	case control.StateBackup:
+		return plain
+	case control.StateFault:
+		return bad
+	}
+	return alert
+}
+
+// A printer collects the text. Everything that did not come from this package
+// passes through clean.
+type printer struct {
+	o Options
+	b bytes.Buffer
+}
+
+// labelWidth is the width of the column of labels, with the indent before and
+// the gap behind it.
+const labelWidth = 13
+
+// minText is the width below which a line is not broken any more.
+const minText = 24
+
+func (p *printer) blank() { p.b.WriteByte('\n') }
+
+// paint returns s in a style. s must have its final width already.
+func (p *printer) paint(s string, st style) string {
+	if !p.o.Color || st == plain || s == "" {
+		return s
+	}
+	return "\x1b[" + string(st) + "m" + s + "\x1b[0m"
+}
+
+// text writes a paragraph.
+func (p *printer) text(s string) { p.paragraph("", 0, s, plain) }
+
+// row writes a label and, beside it, a paragraph. An empty label continues the
+// row above.
+func (p *printer) row(label, s string, st style) {
+	label = fmt.Sprintf("%-*s", labelWidth, "  "+label)
+	p.paragraph(p.paint(label, faint), labelWidth, s, st)
+}
+
+func (p *printer) paragraph(lead string, indent int, s string, st style) {
+	width := 0
+	if p.o.Width > 0 {
+		width = max(p.o.Width-indent, minText)
+	}
+	for i, line := range wrap(clean(s), width) {
+		if i == 0 {
+			p.b.WriteString(lead)
+		} else {
+			p.b.WriteString(strings.Repeat(" ", indent))
+		}
+		p.b.WriteString(p.paint(line, st) + "\n")
+	}
+}
+
+func (p *printer) daemon(d control.Daemon) {
+	s := "vipd " + cmp.Or(d.Version, "(unknown version)")
+	if d.Host != "" {
+		s += " on " + d.Host
+	}
+	s += fmt.Sprintf(", pid %d", d.PID)
+	if !d.Started.IsZero() {
+		s += ", up " + age(p.o.Now.Sub(d.Started))
+	}
+	if d.ConfigFile != "" {
+		s += ", " + d.ConfigFile
+	}
+	p.text(s + ", at " + p.o.Now.Format("2006-01-02 15:04:05 MST"))
+	reasons := d.Reasons
+	if d.Degraded && len(reasons) == 0 {
+		reasons = []string{"no reason given"}
+	}
+	for _, r := range reasons {
+		p.paragraph("", 2, "degraded: "+r, alert)
+	}
+}
+
+func (p *printer) table(ins []control.Instance) {
+	rows := [][]string{{"INSTANCE", "STATE", "FOR", "PRIORITY", "INTERFACE", "VRID", "MASTER", "ADDRESSES", "NOTES"}}
+	for i := range ins {
+		in := &ins[i]
+		rows = append(rows, []string{
+			instanceName(in), stateWord(in.State), p.since(in.Since), priorityShort(in), cmp.Or(clean(in.Interface), "-"),
+			fmt.Sprintf("%d %s", in.VRID, familyName(in.Family)), masterShort(in), presence(in), notes(in),
+		})
+	}
+	widths := make([]int, len(rows[0]))
+	for _, r := range rows {
+		for c, cell := range r {
+			widths[c] = max(widths[c], len([]rune(cell)))
+		}
+	}
+	for i, r := range rows {
+		var line strings.Builder
+		for c, cell := range r {
+			pad := strings.Repeat(" ", widths[c]-len([]rune(cell))+2)
+			switch {
+			case i == 0:
+				cell = p.paint(cell, faint)
+			case c == 1:
+				cell = p.paint(cell, stateStyle(ins[i-1].State))
+			case c == len(r)-1:
+				cell = p.paint(cell, alert)
+			}
+			line.WriteString(cell + pad)
+		}
+		p.b.WriteString(strings.TrimRight(line.String(), " ") + "\n")
+	}
+}
+
+func (p *printer) instance(in *control.Instance) {
+	head := p.paint(instanceName(in), strong) + "  " + p.paint(stateWord(in.State), stateStyle(in.State))
+	if !in.Since.IsZero() {
+		head += fmt.Sprintf(" for %s, since %s", p.since(in.Since), p.stamp(in.Since))
+	}
+	p.b.WriteString(head + "\n")
+
+	p.row("why", cmp.Or(in.Reason.Text, in.Reason.Kind, "unknown"), plain)
+	p.faults(in)
+	if in.Degraded {
+		p.row("degraded", cmp.Or(in.DegradedText, "no reason given"), alert)
+	}
+	for _, m := range in.Mismatches {
+		s := m.Peer.String()
+		if !m.Since.IsZero() {
+			s += ", for " + p.since(m.Since)
+		}
+		p.row("mismatch", s+": "+m.Text, alert)
+	}
+	p.row("master", p.master(in), plain)
+	p.row("priority", priorityLong(in), plain)
+	p.row("router", router(in), plain)
+	p.addresses(in)
+	p.counters(in.Counters)
+	p.history(in.History)
+}
+
+func (p *printer) faults(in *control.Instance) {
+	for _, f := range in.Faults {
+		s := cmp.Or(f.Text, strings.TrimSpace(f.Kind+" "+f.Name))
+		if !f.Since.IsZero() {
+			s += fmt.Sprintf(", for %s, since %s", p.since(f.Since), p.stamp(f.Since))
+		}
+		p.row("fault", s, bad)
+		if h := cmp.Or(f.Hint, hint(f)); h != "" {
+			p.row("", "do: "+h, plain)
+		}
+	}
+}
+
+// master says who is master and what comes next.
+func (p *printer) master(in *control.Instance) string {
+	m := in.Master
+	var s string
+	switch {
+	case m == nil && in.State == control.StateBackup:
+		s = "none heard yet"
+	case m == nil:
+		s = "unknown"
+	case m.Self:
+		s = fmt.Sprintf("this node, %s, priority %d", m.Address, m.Priority)
+		if !m.Address.IsValid() {
+			s = fmt.Sprintf("this node, priority %d", m.Priority)
+		}
+	default:
+		s = fmt.Sprintf("%s, priority %d", m.Address, m.Priority)
+		if m.Interval > 0 {
+			s += ", advertises every " + m.Interval.String()
+		}
+		if !m.LastHeard.IsZero() {
+			s += fmt.Sprintf(", heard %s ago", p.since(m.LastHeard))
+		}
+	}
+	t := in.Timers
+	if !t.AdvertAt.IsZero() {
+		s += "; next advertisement in " + p.until(t.AdvertAt)
+	}
+	if !t.MasterDownAt.IsZero() {
+		s += "; this node takes over after " + p.until(t.MasterDownAt) + " of silence"
+	}
+	if !t.PreemptAt.IsZero() {
+		s += "; this node may preempt in " + p.until(t.PreemptAt)
+	}
+	return s
+}
+
+func (p *printer) addresses(in *control.Instance) {
+	if len(in.Addresses) == 0 {
+		p.row("addresses", "none", alert)
+		return
+	}
+	// Those in trouble first, else in the order of the configuration.
+	addrs := slices.Clone(in.Addresses)
+	slices.SortStableFunc(addrs, func(a, b control.Address) int {
+		switch am, bm := misplaced(in, a), misplaced(in, b); {
+		case am == bm:
+			return 0
+		case am:
+			return -1
+		}
+		return 1
+	})
+	shown := addrs[:min(len(addrs), maxAddresses)]
+	width := 0
+	for _, a := range shown {
+		width = max(width, len([]rune(addressText(in, a))))
+	}
+	label := "addresses"
+	for _, a := range shown {
+		st := plain
+		if misplaced(in, a) {
+			st = alert
+		}
+		text, state := addressText(in, a), addressState(in, a)
+		// A line that fits is aligned with the others; one that does not is
+		// a paragraph.
+		aligned := fmt.Sprintf("%-*s  %s", width, text, state)
+		if p.o.Width == 0 || len([]rune(aligned)) <= p.o.Width-labelWidth {
+			p.row(label, strings.ReplaceAll(aligned, " ", string(nbsp)), st)
+		} else {
+			p.row(label, text+" "+state, st)
+		}
+		label = ""
+	}
+	if rest := addrs[len(shown):]; len(rest) > 0 {
+		wrong := 0
+		for _, a := range rest {
+			if misplaced(in, a) {
+				wrong++
+			}
+		}
+		what, st := "as they should be", plain
+		if wrong > 0 {
+			what, st = fmt.Sprintf("%d of them not as they should be", wrong), alert
+		}
+		p.row("", fmt.Sprintf("and %d more, %s", len(rest), what), st)
+	}
+}
+
+func (p *printer) counters(c control.Counters) {
+	s := fmt.Sprintf("received %d, sent %d, became master %s, gave it up %s", c.Received, c.Sent, times(c.BecomeMaster), times(c.ReleaseMaster))
+	if c.PriorityZeroReceived > 0 || c.PriorityZeroSent > 0 {
+		s += fmt.Sprintf(", priority 0 received %d and sent %d", c.PriorityZeroReceived, c.PriorityZeroSent)
+	}
+	if c.AnnouncementsSent > 0 {
+		s += fmt.Sprintf(", announcements %d", c.AnnouncementsSent)
+	}
+	p.row("packets", s, plain)
+
+	var drops []string
+	for _, reason := range slices.Sorted(maps.Keys(c.Drops)) {
+		if n := c.Drops[reason]; n > 0 {
+			drops = append(drops, fmt.Sprintf("%s %d", reason, n))
+		}
+	}
+	if len(drops) > 0 {
+		p.row("refused", strings.Join(drops, ", "), alert)
+	}
+	var lost []string
+	for _, l := range []struct {
+		n    uint64
+		text string
+	}{
+		{c.SocketDrops, "%d by the kernel, as the socket was full"},
+		{c.UnknownVRID, "%d for virtual routers that are not configured here"},
+		{c.SendErrors, "%d could not be sent"},
+	} {
+		if l.n > 0 {
+			lost = append(lost, fmt.Sprintf(l.text, l.n))
+		}
+	}
+	if len(lost) > 0 {
+		p.row("lost", strings.Join(lost, ", "), alert)
+	}
+}
+
+// history shows what came before the present state, the newest first. The
+// present state is the last transition and stands in the block's head.
+func (p *printer) history(h []control.Transition) {
+	label := "before"
+	for i := len(h) - 2; i >= 0 && i >= len(h)-1-maxHistory; i-- {
+		t := h[i]
+		p.row(label, fmt.Sprintf("%s %s -> %s: %s", p.stamp(t.At), t.From, t.To, cmp.Or(t.Reason.Text, t.Reason.Kind)), faint)
+		label = ""
+	}
+}
+
+func (p *printer) since(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return age(p.o.Now.Sub(t))
+}
+
+func (p *printer) until(t time.Time) string { return short(max(t.Sub(p.o.Now), 0)) }
+
+func (p *printer) stamp(t time.Time) string {
+	return t.In(p.o.Now.Location()).Format("2006-01-02 15:04:05")
+}
