@@ -1,0 +1,280 @@
+// Package daemon wires vipd together: protocol loops, the effectors that change
+// addresses and announce them, the watch on interfaces, and the control API. It
+// is the only package that knows all others.
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"vipd/arp"
+	"vipd/cmd/internal/control"
+	"vipd/cmd/internal/sdnotify"
+	"vipd/config"
+	"vipd/netif"
+	"vipd/vrrp"
+	"vipd/vrrp/vrrpconn"
+)
+
+// stopTimeout bounds an orderly stop: what is not done by then is left to the
+// next start, which knows of it from the journal.
+const stopTimeout = 5 * time.Second
+
+// Options say how to run a configuration.
+type Options struct {
+	ConfigFile string // for status
+	RunDir     string // made if missing
+	Version    string
+	Log        *slog.Logger
+}
+
+// A Daemon is a running configuration.
+type Daemon struct {
+	cfg     *config.Config
+	opts    Options
+	log     *slog.Logger
+	started time.Time
+
+	loops   []*loop
+	keeper  *keeper
+	garper  *garper
+	links   *links
+	journal *journal
+}
+
+// Run runs the configuration until ctx ends, then gives up every mastership,
+// takes all addresses away and returns nil. Any other end is an error.
+func Run(ctx context.Context, cfg *config.Config, opts Options) (err error) {
+	d := &Daemon{cfg: cfg, opts: opts, log: opts.Log, started: time.Now()}
+	if err := checkCapabilities(); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(opts.RunDir, 0o755); err != nil {
+		return fmt.Errorf("daemon: making the run directory: %w", err)
+	}
+	var closers []io.Closer
+	defer func() {
+		for i := len(closers) - 1; i >= 0; i-- {
+			err = errors.Join(err, closers[i].Close())
+		}
+	}()
+	lock, err := control.Lock(opts.RunDir)
+	if err != nil {
+		return err
+	}
+	closers = append(closers, lock)
+	for _, inst := range cfg.Instances {
+		claim, err := control.Claim(claimName(inst), inst.Family, inst.VRID)
+		if taken, ok := errors.AsType[*control.ClaimedError](err); ok && taken.UID != 0 && taken.UID != os.Geteuid() {
+			// Anybody may take such a name, but not keep a daemon from running.
+			d.log.Warn("an unprivileged process holds the name that keeps two daemons from running one instance", "instance", inst.Name, "pid", taken.PID, "uid", taken.UID)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		closers = append(closers, claim)
+	}
+	schedule(d.log, cfg.Global)
+
+	handle, err := netif.NewHandle()
+	if err != nil {
+		return err
+	}
+	closers = append(closers, handle)
+	watcher, err := netif.Watch(context.WithoutCancel(ctx))
+	if err != nil {
+		return err
+	}
+	closers = append(closers, watcher)
+	server, err := control.Listen(control.Config{RunDir: opts.RunDir, Source: d, Version: opts.Version, Logger: d.log})
+	if err != nil {
+		return err
+	}
+	closers = append(closers, server)
+
+	if err := d.build(handle, watcher); err != nil {
+		return err
+	}
+	return d.serve(ctx, server)
+}
+
+// claimName is what an instance claims for itself on this host: its interface,
+// or, where it has none, its source address.
+func claimName(inst config.Instance) string {
+	if inst.Interface == "" {
+		return inst.SourceIP.String()
+	}
+	return inst.Interface
+}
+
+// build makes the loops and effectors and cleans up after an earlier run.
+func (d *Daemon) build(table addressTable, watcher *netif.Watcher) error {
+	snapshot := watcher.Snapshot()
+	var wanted []netif.Address
+	for _, inst := range d.cfg.Instances {
+		for _, set := range [][]config.Address{inst.Addresses, inst.Excluded} {
+			for _, a := range set {
+				wanted = append(wanted, kernelAddress(a))
+			}
+		}
+	}
+	present := func(a netif.Address) bool {
+		link, ok := snapshot.Link(a.Interface)
+		return ok && snapshot.Has(link.Index, a.Prefix.Addr())
+	}
+	j, err := openJournal(d.opts.RunDir, d.log, table, present, wanted)
+	if err != nil {
+		return err
+	}
+	d.journal = j
+	d.keeper = newKeeper(d.log, table, j)
+	d.links = &links{watcher: watcher, journal: j, last: make(map[*instance]linkView)}
+	d.garper = newGarper(d.log, d.links.announceLink,
+		func(index int) (frameSender, error) { return arp.Open(index) },
+		func(string) (time.Duration, time.Duration) {
+			return d.cfg.Global.GARPInterval, d.cfg.Global.GNAInterval
+		})
+	d.links.garper = d.garper
+	open := func(c vrrpconn.Config) (transport, error) { return vrrpconn.Open(c) }
+	byName := make(map[string]*loop)
+	for _, cfg := range d.cfg.Instances {
+		name := cfg.Interface
+		if name == "" {
+			name = "instance " + cfg.Name
+		}
+		l := byName[name]
+		if l == nil {
+			w, err := newTimerfdWaker()
+			if err != nil {
+				return err
+			}
+			l = newLoop(name, d.log, w, open, d.keeper, d.garper)
+			byName[name] = l
+			d.loops = append(d.loops, l)
+		}
+		l.instances = append(l.instances, newInstance(cfg, l, d.log))
+	}
+	d.links.loops = d.loops
+	return nil
+}
+
+// serve starts everything, waits for the end, and takes everything down in
+// order: machines, addresses, effectors, loops.
+func (d *Daemon) serve(ctx context.Context, server *control.Server) error {
+	inner, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	group, failed := errgroup.WithContext(inner)
+	go d.keeper.run(inner)
+	go d.garper.run(inner)
+	for _, l := range d.loops {
+		go l.run()
+	}
+	// Machines learn of their interfaces before they start, so that one whose
+	// interface is down is in fault from the beginning.
+	d.links.look()
+	for _, l := range d.loops {
+		l.post(func() {
+			for _, inst := range l.instances {
+				l.step(inst, time.Now(), vrrp.Startup{})
+			}
+		})
+	}
+	group.Go(func() error { return d.links.run(inner) })
+	group.Go(func() error { return server.Run(inner) })
+	group.Go(func() error { return d.feedWatchdog(inner) })
+	d.log.Info("running", "version", d.opts.Version, "instances", len(d.cfg.Instances), "config", d.opts.ConfigFile)
+	d.notify(sdnotify.Ready(fmt.Sprintf("%d instances", len(d.cfg.Instances))))
+
+	select {
+	case <-ctx.Done():
+	case <-failed.Done():
+	}
+	d.notify(sdnotify.Stopping("handing the addresses over"))
+	d.shutdown()
+	cancel()
+	for _, l := range d.loops {
+		l.stop()
+	}
+	<-d.keeper.ended
+	<-d.garper.ended
+	err := group.Wait()
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// shutdown has every machine give up and waits until its addresses are gone.
+func (d *Daemon) shutdown() {
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	stopped := make(chan struct{}, len(d.loops))
+	for _, l := range d.loops {
+		l.post(func() {
+			for _, inst := range l.instances {
+				l.step(inst, time.Now(), vrrp.Shutdown{})
+			}
+			// In the next turn: by then the actions of this one are under way.
+			l.post(func() { stopped <- struct{}{} })
+		})
+	}
+	for range d.loops {
+		select {
+		case <-stopped:
+		case <-ctx.Done():
+			d.log.Error("a protocol loop does not stop; addresses may be left", "after", stopTimeout)
+			return
+		}
+	}
+	if err := d.keeper.settle(ctx); err != nil {
+		d.log.Error("addresses are not removed in time; the next start removes them", "after", stopTimeout)
+		return
+	}
+	d.journal.remove()
+	d.log.Info("stopped")
+}
+
+// feedWatchdog has every loop show that it is alive. A loop that hangs answers
+// no more, and systemd restarts the daemon.
+func (d *Daemon) feedWatchdog(ctx context.Context) error {
+	interval, err := sdnotify.WatchdogInterval()
+	if err != nil {
+		d.log.Warn("no watchdog", "error", err)
+		return nil
+	}
+	if interval == 0 {
+		return nil
+	}
+	w := sdnotify.NewWatchdog(interval, d.notify)
+	members := make([]*sdnotify.Member, len(d.loops))
+	for i := range members {
+		members[i] = w.Join()
+	}
+	ticker := time.NewTicker(interval / 4)
+	defer ticker.Stop()
+	for {
+		for i, l := range d.loops {
+			l.post(func() { members[i].Beat(time.Now()) })
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+	}
+}
+
+// notify logs that the service manager could not be told.
+func (d *Daemon) notify(err error) {
+	if err != nil {
+		d.log.Warn("cannot notify the service manager", "error", err)
+	}
+}

@@ -1,0 +1,384 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"time"
+
+	"vipd/cmd/internal/logging"
+	"vipd/config"
+	"vipd/netif"
+	"vipd/vrrp"
+	"vipd/vrrp/vrrpconn"
+)
+
+// logLimit is how many kinds of dropped advertisements, by peer and check, an
+// instance logs between two transitions. Whoever makes up sources fills no log.
+const logLimit = 16
+
+// historyLength is how many transitions are kept for status.
+const historyLength = 32
+
+// An instance is one virtual router: the machine, and all that is needed to
+// turn datagrams into its events and its actions into datagrams. Its loop's
+// goroutine owns it; what others may read does not change after newInstance.
+type instance struct {
+	// Never changes.
+	cfg       config.Instance
+	loop      *loop
+	log       *slog.Logger
+	addresses map[vrrp.Address]netif.Address
+	order     []vrrp.Address // advertised, then excluded
+	noTrack   map[vrrp.Address]bool
+	early     time.Duration
+	announced announceCount
+
+	m      *vrrp.Machine
+	expect vrrpconn.Expect
+	port   *port
+	ipID   uint16
+	cached map[uint8][]vrrpconn.Message // advertisements by priority
+
+	view        linkView
+	socketError error
+	advertised  int // how many of order are advertised: what fits the MTU
+
+	heapAt int // index in the loop's heap, -1 when not in it
+	wakeAt time.Time
+
+	counters   counters
+	seen       map[vrrp.Address]time.Time // ready addresses, and when the kernel last showed them
+	mismatches map[netip.Addr]mismatch
+	history    []passed
+	once       *logging.Limiter
+	sendError  string // the last one, until an advertisement gets out
+}
+
+// counters are those of keepalived's statistics, and some more.
+type counters struct {
+	received, sent                     uint64
+	becameMaster, releasedMaster       uint64
+	priorityZeroReceived, priorityZero uint64
+	sendErrors                         uint64
+	restored                           uint64
+	drops                              [vrrpconn.NumDrops]uint64
+}
+
+// A mismatch is how the configuration of a peer that is heard differs.
+type mismatch struct {
+	text  string
+	since time.Time
+}
+
+// passed is a transition in the past.
+type passed struct {
+	at time.Time
+	vrrp.Transition
+}
+
+func newInstance(cfg config.Instance, l *loop, log *slog.Logger) *instance {
+	inst := &instance{
+		cfg: cfg, loop: l, heapAt: -1,
+		log:        log.With("instance", cfg.Name, "interface", cfg.Interface, "vrid", cfg.VRID),
+		early:      min(batchWindow, cfg.AdvertInterval/20),
+		addresses:  make(map[vrrp.Address]netif.Address),
+		noTrack:    make(map[vrrp.Address]bool),
+		seen:       make(map[vrrp.Address]time.Time),
+		mismatches: make(map[netip.Addr]mismatch),
+		cached:     make(map[uint8][]vrrpconn.Message),
+		once:       logging.NewLimiter(logLimit),
+		advertised: len(cfg.Addresses),
+	}
+	for _, set := range [][]config.Address{cfg.Addresses, cfg.Excluded} {
+		for _, a := range set {
+			key := vrrp.Address{IP: a.Prefix.Addr(), Interface: a.Interface}
+			if _, twice := inst.addresses[key]; twice {
+				continue
+			}
+			inst.addresses[key] = kernelAddress(a)
+			inst.noTrack[key] = a.NoTrack
+			inst.order = append(inst.order, key)
+		}
+	}
+	inst.m = vrrp.New(machineConfig(cfg, inst.order))
+	inst.setExpect()
+	return inst
+}
+
+// setExpect tells the receive checks what to expect; it depends on how many
+// addresses fit.
+func (inst *instance) setExpect() {
+	cfg := inst.cfg
+	e := vrrpconn.Expect{
+		Version: cfg.Version, VRID: cfg.VRID, Family: cfg.Family, Interval: cfg.AdvertInterval,
+		AuthType: cfg.AuthType, AuthData: cfg.AuthData, Multicast: len(cfg.Peers) == 0, Group: cfg.Group,
+		Checksum: cfg.Checksum, CheckUnicastSource: cfg.CheckUnicastSource,
+	}
+	for _, a := range cfg.Addresses[:inst.advertised] {
+		e.Addrs = append(e.Addrs, a.Prefix.Addr())
+	}
+	for _, p := range cfg.Peers {
+		e.Peers = append(e.Peers, vrrpconn.Peer{Addr: p.Addr, MinTTL: p.MinTTL, MaxTTL: p.MaxTTL})
+	}
+	inst.expect = e
+	clear(inst.cached)
+}
+
+func (inst *instance) hasPeer(a netip.Addr) bool {
+	return slices.ContainsFunc(inst.cfg.Peers, func(p config.Peer) bool { return p.Addr == a.WithZone("") })
+}
+
+// messages returns the datagrams of one advertisement. They differ between
+// advertisements in nothing but the IP identification, so they are made once.
+func (inst *instance) messages(priority uint8) ([]vrrpconn.Message, error) {
+	if cached, ok := inst.cached[priority]; ok {
+		return cached, nil
+	}
+	cfg := inst.cfg
+	adv := vrrp.Advertisement{
+		Version: cfg.Version, VRID: cfg.VRID, Priority: priority, Interval: cfg.AdvertInterval,
+		AuthType: cfg.AuthType, AuthData: cfg.AuthData,
+	}
+	for _, a := range cfg.Addresses[:inst.advertised] {
+		adv.Addrs = append(adv.Addrs, a.Prefix.Addr())
+	}
+	destinations := []netip.Addr{cfg.Group}
+	if len(cfg.Peers) > 0 {
+		destinations = destinations[:0]
+		for _, p := range cfg.Peers {
+			destinations = append(destinations, p.Addr)
+		}
+	}
+	var messages []vrrpconn.Message
+	for _, dst := range destinations {
+		payload, err := adv.AppendTo(nil, inst.view.source, dst, cfg.Checksum)
+		if err != nil {
+			return nil, err
+		}
+		messages = append(messages, vrrpconn.Message{Src: inst.view.source, Dst: dst, TTL: cfg.TTL, Payload: payload})
+	}
+	inst.cached[priority] = messages
+	return messages, nil
+}
+
+// setLink tells the instance what became of its interface: sockets follow it,
+// and the machine learns of the faults.
+func (inst *instance) setLink(view linkView) {
+	was := inst.view
+	inst.view = view
+	if view.source != was.source {
+		clear(inst.cached)
+	}
+	if view.mtu != was.mtu {
+		inst.fitMTU()
+	}
+	faults := slices.Clone(view.faults)
+	inst.socketError = nil
+	if view.usable {
+		if err := inst.loop.attach(inst, inst.portKey()); err != nil {
+			faults = append(faults, inst.loop.socketFault(inst, err))
+		}
+	} else {
+		inst.loop.detachLater(inst)
+	}
+	inst.loop.step(inst, time.Now(), vrrp.Link{Source: view.source, Faults: faults})
+	inst.reconcile()
+}
+
+func (inst *instance) portKey() portKey {
+	k := portKey{iface: inst.cfg.Interface, index: inst.view.index, family: inst.cfg.Family}
+	if len(inst.cfg.Peers) > 0 {
+		k.source = inst.view.source
+	} else {
+		k.group = inst.cfg.Group
+	}
+	return k
+}
+
+// socketFault records that the instance has no socket, has it tried again, and
+// returns the fault.
+func (l *loop) socketFault(inst *instance, err error) vrrp.Fault {
+	inst.socketError = err
+	time.AfterFunc(socketRetry, func() {
+		l.post(func() {
+			if inst.socketError != nil {
+				inst.setLink(inst.view)
+			}
+		})
+	})
+	return vrrp.Fault{Kind: vrrp.FaultSocket, Name: inst.cfg.Interface, Detail: err.Error()}
+}
+
+// retrySocket puts an instance that has lost its socket in fault.
+func (l *loop) retrySocket(inst *instance, err error) {
+	faults := append(slices.Clone(inst.view.faults), l.socketFault(inst, err))
+	l.step(inst, time.Now(), vrrp.Link{Source: inst.view.source, Faults: faults})
+}
+
+// detachLater closes the socket of an interface that is gone, after the machine
+// has had its last word on it.
+func (l *loop) detachLater(inst *instance) {
+	l.effects = append(l.effects, effect{inst: inst, closeSocket: true})
+}
+
+// fitMTU limits the advertised addresses to what one packet holds; the others
+// are held but not advertised (keepalived moves them to the excluded list, too).
+func (inst *instance) fitMTU() {
+	fits := len(inst.cfg.Addresses)
+	if inst.view.mtu > 0 {
+		fits = min(fits, maxAddresses(inst.cfg, inst.view.mtu))
+	}
+	if fits == inst.advertised {
+		return
+	}
+	if fits < inst.advertised {
+		inst.log.Warn("not all addresses fit into one advertisement; the rest is held without being advertised",
+			"advertised", fits, "addresses", len(inst.cfg.Addresses), "mtu", inst.view.mtu)
+	}
+	inst.advertised = fits
+	inst.setExpect()
+}
+
+// maxAddresses returns how many addresses an advertisement on a link of that
+// MTU holds.
+func maxAddresses(cfg config.Instance, mtu int) int {
+	const ipv4Header, ipv6Header, vrrpHeader, auth = 20, 40, 8, 8
+	n := (mtu - ipv4Header - vrrpHeader) / 4
+	switch {
+	case cfg.Family == vrrp.IPv6:
+		n = (mtu - ipv6Header - vrrpHeader) / 16
+	case cfg.Version == vrrp.V2:
+		n = (mtu - ipv4Header - vrrpHeader - auth) / 4
+	}
+	return min(max(n, 0), 255)
+}
+
+// reconcile compares the addresses that were put in place with those the kernel
+// has, and tells the machine of any that somebody else took away.
+//
+// The kernel's list may be older than the address: one counts as lost only
+// after it was seen, or when it did not show for a while.
+func (inst *instance) reconcile() {
+	if inst.m.State() != vrrp.Master || inst.view.present == nil {
+		return
+	}
+	const patience = 2 * time.Second
+	s := inst.m.Snapshot()
+	now := time.Now()
+	var lost []vrrp.Address
+	for a := range s.Ready {
+		since, known := inst.seen[a]
+		switch {
+		case inst.noTrack[a]:
+		case inst.view.present(a):
+			inst.seen[a] = time.Time{}
+		case !known:
+			inst.seen[a] = now
+		case since.IsZero() || now.Sub(since) > patience:
+			delete(inst.seen, a)
+			lost = append(lost, a)
+		}
+	}
+	if len(lost) == 0 {
+		return
+	}
+	slices.SortFunc(lost, func(a, b vrrp.Address) int { return a.IP.Compare(b.IP) })
+	inst.counters.restored += uint64(len(lost))
+	inst.log.Warn("somebody removed addresses of this master; putting them back", "addresses", lost)
+	inst.loop.step(inst, now, vrrp.AddressLost{Addrs: lost})
+}
+
+// accepted counts an advertisement that passed every check and remembers how
+// the sender's configuration differs from ours.
+func (inst *instance) accepted(d *vrrpconn.Datagram, adv *vrrp.Advertisement, found []vrrpconn.Mismatch) {
+	inst.counters.received++
+	if adv.Priority == vrrp.PriorityStop {
+		inst.counters.priorityZeroReceived++
+	}
+	if inst.cfg.SkipCheckAdvAddr {
+		inst.expect.SkipAddrCheckFrom = d.Src
+	}
+	if len(found) == 0 {
+		if len(inst.mismatches) > 0 {
+			delete(inst.mismatches, d.Src)
+		}
+		return
+	}
+	const maxPeers = 64
+	text := found[0].String()
+	for _, f := range found[1:] {
+		text += "; " + f.String()
+	}
+	if old, ok := inst.mismatches[d.Src]; ok && old.text == text || !ok && len(inst.mismatches) >= maxPeers {
+		return
+	}
+	inst.mismatches[d.Src] = mismatch{text: text, since: time.Now()}
+	inst.log.Warn("the configuration of a peer differs", "peer", d.Src, "difference", text)
+}
+
+// dropped counts a datagram that failed a check and says so once per peer and
+// check until the state changes.
+func (inst *instance) dropped(d *vrrpconn.Datagram, err error) {
+	drop, ok := errors.AsType[*vrrpconn.DropError](err)
+	if !ok {
+		return
+	}
+	inst.counters.drops[drop.Drop]++
+	if inst.once.Once(fmt.Sprintf("%s %d", d.Src, drop.Drop)) {
+		inst.log.Warn("advertisement dropped; more of the kind are only counted", "peer", d.Src, "check", drop.Drop.String(), "detail", drop.Detail)
+	}
+}
+
+func (inst *instance) sent(priority uint8) {
+	inst.counters.sent++
+	if priority == vrrp.PriorityStop {
+		inst.counters.priorityZero++
+	}
+}
+
+// sendFailed counts an advertisement that did not get out and says so when the
+// reason is new.
+func (inst *instance) sendFailed(err error) {
+	inst.counters.sendErrors++
+	if text := err.Error(); text != inst.sendError {
+		inst.sendError = text
+		inst.log.Warn("cannot send advertisement; more of the kind are only counted", "error", err)
+	}
+}
+
+func (inst *instance) transition(t vrrp.Transition) {
+	switch {
+	case t.To == vrrp.Master:
+		inst.counters.becameMaster++
+	case t.From == vrrp.Master:
+		inst.counters.releasedMaster++
+	}
+	clear(inst.seen)
+	inst.once.Reset("")
+	inst.sendError = ""
+	if len(inst.history) == historyLength {
+		inst.history = append(inst.history[:0], inst.history[1:]...)
+	}
+	inst.history = append(inst.history, passed{at: time.Now(), Transition: t})
+	level := logging.LevelNotice
+	if t.To == vrrp.FaultState {
+		level = slog.LevelWarn
+	}
+	inst.log.Log(context.Background(), level, "transition", "from", t.From.String(), "to", t.To.String(), "reason", t.Reason.String())
+}
+
+// note logs what the machine finds worth telling: the same from the same peer
+// once until the state changes.
+func (inst *instance) note(r vrrp.Reason) {
+	if r.Kind == vrrp.ReasonPriorityChanged {
+		inst.log.Info("priority", "reason", r.String())
+		return
+	}
+	if inst.once.Once(fmt.Sprintf("%s %s", r.Peer, r.Kind)) {
+		inst.log.Warn("heard another router", "peer", r.Peer, "reason", r.String())
+	}
+}

@@ -1,0 +1,165 @@
+package daemon
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"vipd/netif"
+	"vipd/vrrp"
+)
+
+// journalVersion is the version of the journal's format. Another one is not
+// read: cleaning up by a record that may mean something else could remove an
+// address of the host's own.
+const journalVersion = 1
+
+// A journal is the record, in the run directory, of the addresses this host
+// has only because of vipd. When a run ends without taking its addresses away,
+// the next one knows which to remove: those, and never one that an operator or
+// another program has put there.
+//
+// It is written once at start, before the first election, with all addresses
+// the configuration names that are not on the host at that time: whichever of
+// them is found later, vipd has added. So becoming master writes nothing.
+type journal struct {
+	path string
+	log  *slog.Logger
+
+	mu   sync.Mutex
+	ours map[vrrp.Address]netip.Prefix
+}
+
+type journalEntry struct {
+	Prefix    netip.Prefix `json:"address"`
+	Interface string       `json:"interface"`
+}
+
+type journalFile struct {
+	Version int `json:"version"`
+	// BootID keeps a record from before a reboot from meaning anything: no
+	// address that vipd added outlives the kernel it was added to.
+	BootID    string         `json:"boot_id"`
+	Addresses []journalEntry `json:"addresses"`
+}
+
+// bootID names the running kernel's life. It is empty when /proc does not tell.
+func bootID() string {
+	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
+}
+
+func addressKey(a netif.Address) vrrp.Address {
+	return vrrp.Address{IP: a.Prefix.Addr(), Interface: a.Interface}
+}
+
+// readJournal returns what an earlier run has recorded in this boot. Garbage is
+// an empty record and a warning.
+func readJournal(path string, log *slog.Logger) []journalEntry {
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	var f journalFile
+	if err == nil {
+		err = json.Unmarshal(b, &f)
+	}
+	switch {
+	case err != nil:
+		log.Warn("cannot read which addresses an earlier run left; look for stale ones yourself", "file", path, "error", err)
+		return nil
+	case f.Version != journalVersion:
+		log.Warn("the record of an earlier run's addresses is of another version; look for stale ones yourself", "file", path, "version", f.Version)
+		return nil
+	case f.BootID != bootID():
+		return nil
+	}
+	return f.Addresses
+}
+
+// openJournal removes what an earlier run has left on the host, and records
+// what this one may add: all of wanted that is not there.
+func openJournal(runDir string, log *slog.Logger, table addressTable, present func(netif.Address) bool, wanted []netif.Address) (*journal, error) {
+	j := &journal{path: filepath.Join(runDir, "addresses.json"), log: log, ours: make(map[vrrp.Address]netip.Prefix)}
+	removed := make(map[vrrp.Address]bool)
+	var stale []netif.Address
+	for _, e := range readJournal(j.path, log) {
+		if a := (netif.Address{Prefix: e.Prefix, Interface: e.Interface}); e.Prefix.IsValid() && present(a) {
+			stale = append(stale, a)
+		}
+	}
+	for i, res := range table.Remove(stale) {
+		a := stale[i]
+		if err := res.Err; err != nil {
+			log.Error("cannot remove an address that an earlier run left", "address", a.Prefix, "interface", a.Interface, "error", err)
+			j.ours[addressKey(a)] = a.Prefix
+			continue
+		}
+		removed[addressKey(a)] = true
+		log.Warn("removed an address that an earlier run left", "address", a.Prefix, "interface", a.Interface)
+	}
+	for _, a := range wanted {
+		if removed[addressKey(a)] || !present(a) {
+			j.ours[addressKey(a)] = a.Prefix
+		}
+	}
+	return j, j.write()
+}
+
+// owns reports whether an address, if it is there, is there because of vipd.
+func (j *journal) owns(a vrrp.Address) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	_, ok := j.ours[a]
+	return ok
+}
+
+// foreign takes an address out of the record: somebody else has put it there.
+func (j *journal) foreign(a netif.Address) {
+	j.mu.Lock()
+	delete(j.ours, addressKey(a))
+	j.mu.Unlock()
+	if err := j.write(); err != nil {
+		j.log.Error("cannot record which addresses are vipd's", "error", err)
+	}
+}
+
+// write replaces the file as a whole, so that a reader finds the old record or
+// the new one.
+func (j *journal) write() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	f := journalFile{Version: journalVersion, BootID: bootID(), Addresses: make([]journalEntry, 0, len(j.ours))}
+	for a, prefix := range j.ours {
+		f.Addresses = append(f.Addresses, journalEntry{Prefix: prefix, Interface: a.Interface})
+	}
+	b, err := json.Marshal(f)
+	if err != nil {
+		return fmt.Errorf("daemon: encoding %s: %w", j.path, err)
+	}
+	tmp := j.path + ".new"
+	if err := os.WriteFile(tmp, append(b, '\n'), 0o600); err != nil {
+		return fmt.Errorf("daemon: recording addresses: %w", err)
+	}
+	if err := os.Rename(tmp, j.path); err != nil {
+		return fmt.Errorf("daemon: recording addresses: %w", err)
+	}
+	return nil
+}
+
+// remove deletes the record after an orderly end: nothing is left to clean up.
+func (j *journal) remove() {
+	if err := os.Remove(j.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		j.log.Warn("cannot remove the record of addresses", "file", j.path, "error", err)
+	}
+}

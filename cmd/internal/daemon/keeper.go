@@ -1,0 +1,241 @@
+package daemon
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"vipd/netif"
+	"vipd/vrrp"
+)
+
+const (
+	// addChunk is how many addresses are added before the keeper looks again
+	// for what else it should do: about 10 ms of the kernel's time when an
+	// interface holds thousands.
+	addChunk = 256
+	// addRetryMin and addRetryMax bound how long the keeper waits before it
+	// tries an address again that could not be added.
+	addRetryMin, addRetryMax = time.Second, 30 * time.Second
+)
+
+// An addressTable is where addresses are put: the kernel's, or a test's.
+type addressTable interface {
+	Add([]netif.Address) []netif.Result
+	Remove([]netif.Address) []netif.Result
+}
+
+// A keeper puts the addresses of masters in place and takes them away. It is
+// the only one that changes addresses, and does so in a goroutine of its own:
+// the kernel needs hundreds of milliseconds for thousands of addresses, which
+// no protocol loop could wait for.
+//
+// What it is asked for is level-triggered. Of two requests for one instance
+// only the later counts, and adding stops as soon as it is no longer wanted.
+type keeper struct {
+	log     *slog.Logger
+	table   addressTable
+	journal *journal
+	inbox   *mailbox[func()]
+	ended   chan struct{}
+
+	// Only the keeper's goroutine uses what follows.
+	holds map[*instance]*hold
+	queue []*hold // those with addresses still to add, in turn
+}
+
+// A hold is what the keeper knows of one instance.
+type hold struct {
+	inst   *instance
+	wanted bool
+	epoch  uint64
+	todo   []vrrp.Address          // to be added
+	added  map[vrrp.Address]bool   // in place: true if this keeper put it there
+	failed map[vrrp.Address]string // and why
+	queued bool
+	first  bool // nothing of this request was added yet
+
+	retrying bool // a retry is on its way
+	retries  int
+}
+
+var _ addressHolder = (*keeper)(nil)
+
+func newKeeper(log *slog.Logger, table addressTable, j *journal) *keeper {
+	return &keeper{
+		log: log, table: table, journal: j, inbox: newMailbox[func()](),
+		ended: make(chan struct{}), holds: make(map[*instance]*hold),
+	}
+}
+
+func (k *keeper) hold(inst *instance, epoch uint64, addrs []vrrp.Address, restore bool) {
+	k.inbox.put(func() { k.want(inst, epoch, addrs, restore) })
+}
+
+func (k *keeper) release(inst *instance) {
+	k.inbox.put(func() { k.unwant(inst) })
+}
+
+// settle returns when everything asked for before it has been tried.
+func (k *keeper) settle(ctx context.Context) error {
+	done := make(chan struct{})
+	k.inbox.put(func() { close(done) })
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// run is the keeper's goroutine; it ends with the context.
+func (k *keeper) run(ctx context.Context) {
+	defer close(k.ended)
+	var spent []func()
+	for {
+		spent = k.inbox.take(spent)
+		for _, f := range spent {
+			f()
+		}
+		if len(k.queue) > 0 {
+			k.work()
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-k.inbox.waiting():
+		}
+	}
+}
+
+func (k *keeper) want(inst *instance, epoch uint64, addrs []vrrp.Address, restore bool) {
+	h := k.holds[inst]
+	if h == nil {
+		h = &hold{inst: inst, added: make(map[vrrp.Address]bool), failed: make(map[vrrp.Address]string)}
+		k.holds[inst] = h
+	}
+	h.wanted, h.epoch, h.first = true, epoch, true
+	if restore {
+		h.todo = append(h.todo, addrs...)
+	} else {
+		h.todo = append(h.todo[:0], addrs...)
+		h.retries, h.retrying = 0, false
+		clear(h.failed)
+	}
+	k.enqueue(h)
+}
+
+func (k *keeper) enqueue(h *hold) {
+	if !h.queued && len(h.todo) > 0 {
+		h.queued = true
+		k.queue = append(k.queue, h)
+	}
+}
+
+// unwant removes what the keeper has added for the instance. An address that
+// was there before is not the keeper's to remove.
+func (k *keeper) unwant(inst *instance) {
+	h := k.holds[inst]
+	if h == nil {
+		return
+	}
+	delete(k.holds, inst)
+	h.wanted, h.todo = false, nil
+	var gone []netif.Address
+	// In the order of the configuration, as keepalived does.
+	for _, a := range inst.order {
+		if h.added[a] {
+			gone = append(gone, inst.addresses[a])
+		}
+	}
+	for i, res := range k.table.Remove(gone) {
+		if res.Err != nil {
+			inst.log.Error("cannot remove an address: it may now be on two machines",
+				"address", gone[i].Prefix, "error", res.Err)
+		}
+	}
+}
+
+// work does one portion of adding, for the instance whose turn it is.
+func (k *keeper) work() {
+	h := k.queue[0]
+	k.queue[0] = nil
+	k.queue = k.queue[1:]
+	h.queued = false
+	if !h.wanted || len(h.todo) == 0 {
+		return
+	}
+	// The first address goes alone, so that it is announced without waiting
+	// for the others.
+	n := min(addChunk, len(h.todo))
+	if h.first {
+		n, h.first = 1, false
+	}
+	batch := h.todo[:n]
+	h.todo = h.todo[n:]
+	wanted := make([]netif.Address, n)
+	for i, a := range batch {
+		wanted[i] = h.inst.addresses[a]
+	}
+	var ready []vrrp.Address
+	for i, res := range k.table.Add(wanted) {
+		a := batch[i]
+		if res.Err != nil {
+			k.failedToAdd(h, a, res.Err)
+			continue
+		}
+		delete(h.failed, a)
+		ready = append(ready, a)
+		switch {
+		case !res.Existed:
+			h.added[a] = true
+		case !h.added[a]:
+			h.added[a] = false
+			k.journal.foreign(wanted[i])
+			h.inst.log.Warn("the address is on this host already; vipd did not add it and will not remove it", "address", wanted[i].Prefix)
+		}
+	}
+	if len(ready) > 0 {
+		k.report(h, vrrp.AddressReady{Epoch: h.epoch, Addrs: ready})
+	}
+	k.enqueue(h)
+}
+
+// failedToAdd reports an address that could not be added, and has it tried
+// again while it is wanted.
+func (k *keeper) failedToAdd(h *hold, a vrrp.Address, err error) {
+	if why := err.Error(); h.failed[a] != why {
+		h.failed[a] = why
+		h.inst.log.Error("cannot add an address", "address", a, "error", err)
+	}
+	k.report(h, vrrp.AddressReady{Epoch: h.epoch, Addrs: []vrrp.Address{a}, Err: err})
+	if h.retrying {
+		return
+	}
+	h.retrying = true
+	delay := min(addRetryMin<<min(h.retries, 5), addRetryMax)
+	h.retries++
+	epoch := h.epoch
+	time.AfterFunc(delay, func() { k.inbox.put(func() { k.retry(h, epoch) }) })
+}
+
+// retry puts the addresses that could not be added back in line.
+func (k *keeper) retry(h *hold, epoch uint64) {
+	if !h.wanted || h.epoch != epoch {
+		return
+	}
+	h.retrying = false
+	for _, a := range h.inst.order {
+		if _, ok := h.failed[a]; ok {
+			h.todo = append(h.todo, a)
+		}
+	}
+	k.enqueue(h)
+}
+
+func (k *keeper) report(h *hold, ev vrrp.AddressReady) {
+	h.inst.loop.post(func() { h.inst.loop.step(h.inst, time.Now(), ev) })
+}
+
+var _ addressTable = (*netif.Handle)(nil)

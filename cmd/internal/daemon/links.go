@@ -1,0 +1,192 @@
+package daemon
+
+import (
+	"context"
+	"net/netip"
+	"os"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"vipd/arp"
+	"vipd/netif"
+	"vipd/vrrp"
+)
+
+// linkSettle is the least time between two looks at the interfaces: a burst of
+// changes, such as thousands of addresses being added, is looked at as one.
+const linkSettle = 5 * time.Millisecond
+
+// A linkView is what an instance needs to know of the host's interfaces.
+type linkView struct {
+	usable bool // a socket can be had: the interface exists, and there is an address to send from
+	index  int
+	mtu    int
+	source netip.Addr
+	faults []vrrp.Fault
+	// present reports whether the kernel has an address, as of this view.
+	present func(vrrp.Address) bool
+}
+
+func (v *linkView) equal(w *linkView) bool {
+	return v.usable == w.usable && v.index == w.index && v.mtu == w.mtu && v.source == w.source && slices.Equal(v.faults, w.faults)
+}
+
+// links follows the host's interfaces and addresses and tells every instance
+// what became of its own.
+type links struct {
+	watcher *netif.Watcher
+	journal *journal
+	loops   []*loop
+	garper  *garper
+	last    map[*instance]linkView
+	current atomic.Pointer[netif.Snapshot]
+}
+
+// run follows the changes until the context ends, or the kernel's notifications
+// do: without them vipd would be blind, so that is an error.
+func (w *links) run(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case _, ok := <-w.watcher.C():
+			if !ok {
+				return w.watcher.Err()
+			}
+		}
+		w.look()
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(linkSettle):
+		}
+	}
+}
+
+// look compares the interfaces as they are with what each instance was told.
+func (w *links) look() {
+	s := w.watcher.Snapshot()
+	w.current.Store(s)
+	for _, l := range w.loops {
+		var news []func()
+		for _, inst := range l.instances {
+			view := w.view(s, inst)
+			if last, ok := w.last[inst]; ok && view.equal(&last) {
+				news = append(news, func() {
+					inst.view.present = view.present
+					inst.reconcile()
+				})
+				continue
+			}
+			w.last[inst] = view
+			news = append(news, func() { inst.setLink(view) })
+		}
+		l.post(func() {
+			for _, f := range news {
+				f()
+			}
+		})
+	}
+	w.garper.forget(func(index int) bool {
+		_, ok := s.LinkByIndex(index)
+		return ok
+	})
+}
+
+// view judges the interfaces for one instance.
+func (w *links) view(s *netif.Snapshot, inst *instance) linkView {
+	cfg := inst.cfg
+	v := linkView{present: func(a vrrp.Address) bool {
+		link, ok := s.Link(a.Interface)
+		return ok && s.Has(link.Index, a.IP)
+	}}
+	if cfg.Interface == "" {
+		v.source, v.usable = cfg.SourceIP, true
+		if !w.hasAddress(s, cfg.SourceIP) {
+			v.usable = false
+			v.faults = append(v.faults, vrrp.Fault{Kind: vrrp.FaultNoSource, Name: "any interface", Detail: "waiting for unicast_src_ip " + cfg.SourceIP.String()})
+		}
+	} else if link, ok := s.Link(cfg.Interface); !ok {
+		v.faults = append(v.faults, vrrp.Fault{Kind: vrrp.FaultInterfaceMissing, Name: cfg.Interface})
+	} else {
+		v.index, v.mtu = link.Index, link.MTU
+		if !link.Ready() && !cfg.DontTrackPrimary {
+			v.faults = append(v.faults, vrrp.Fault{Kind: vrrp.FaultInterfaceDown, Name: cfg.Interface, Detail: downDetail(link)})
+		}
+		v.source = w.source(s, inst, link)
+		if v.usable = v.source.IsValid(); !v.usable {
+			v.faults = append(v.faults, w.noSource(cfg.Family, cfg.Interface))
+		} else if cfg.TrackSourceIP && cfg.SourceIP.IsValid() && !w.hasAddress(s, cfg.SourceIP) {
+			v.faults = append(v.faults, vrrp.Fault{Kind: vrrp.FaultNoSource, Name: cfg.Interface, Detail: cfg.SourceIP.String() + " is configured as the source and not on this host"})
+		}
+	}
+	for _, name := range cfg.TrackInterfaces {
+		link, ok := s.Link(name)
+		switch {
+		case !ok:
+			v.faults = append(v.faults, vrrp.Fault{Kind: vrrp.FaultTrackedInterface, Name: name, Detail: "it does not exist"})
+		case !link.Ready():
+			v.faults = append(v.faults, vrrp.Fault{Kind: vrrp.FaultTrackedInterface, Name: name, Detail: downDetail(link)})
+		}
+	}
+	return v
+}
+
+func (w *links) noSource(f vrrp.Family, iface string) vrrp.Fault {
+	fault := vrrp.Fault{Kind: vrrp.FaultNoSource, Name: iface, Detail: "the interface has no IPv4 address besides virtual ones; add one, or set mcast_src_ip"}
+	if f == vrrp.IPv6 {
+		fault.Detail = "waiting for a link-local address that has passed duplicate address detection"
+	}
+	return fault
+}
+
+// downDetail tells a link that was taken down from one without carrier.
+func downDetail(link netif.Link) string {
+	if !link.Up {
+		return "administratively"
+	}
+	return "no carrier"
+}
+
+// source returns the address to send from: the configured one, or the first of
+// the interface that is not a virtual one vipd has put there. An owner's own
+// address is as good as any.
+func (w *links) source(s *netif.Snapshot, inst *instance, link netif.Link) netip.Addr {
+	if inst.cfg.SourceIP.IsValid() {
+		return inst.cfg.SourceIP
+	}
+	virtual := func(a netip.Addr) bool {
+		return w.journal.owns(vrrp.Address{IP: a, Interface: link.Name})
+	}
+	a, _ := s.Primary(link.Index, netif.Family(inst.cfg.Family), virtual)
+	return a
+}
+
+func (w *links) hasAddress(s *netif.Snapshot, a netip.Addr) bool {
+	for _, link := range s.Links() {
+		if s.Has(link.Index, a) {
+			return true
+		}
+	}
+	return false
+}
+
+// announceLink returns what the announcer has to know of an interface.
+func (w *links) announceLink(name string) (announceLink, bool) {
+	s := w.current.Load()
+	if s == nil {
+		return announceLink{}, false
+	}
+	link, ok := s.Link(name)
+	if !ok {
+		return announceLink{}, false
+	}
+	return announceLink{index: link.Index, mac: arp.MAC(link.MAC), noARP: link.NoARP, router: forwardsIPv6(name)}, true
+}
+
+// forwardsIPv6 reports whether the host is a router for the interface.
+func forwardsIPv6(name string) bool {
+	b, err := os.ReadFile("/proc/sys/net/ipv6/conf/" + name + "/forwarding")
+	return err == nil && len(b) > 0 && b[0] != '0'
+}

@@ -1,0 +1,466 @@
+package daemon
+
+import (
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"vipd/vrrp"
+	"vipd/vrrp/vrrpconn"
+)
+
+const (
+	// batchWindow is how much early an advertisement may go out so that it
+	// shares a system call, and a waking of this process, with others.
+	batchWindow = time.Millisecond
+	// drainBudget bounds how many datagrams of one socket are looked at before
+	// timers get their turn, so that a flood cannot hold adverts back.
+	drainBudget = 1024
+	// socketRetry is how long after a failure a socket is opened again.
+	socketRetry = time.Second
+)
+
+// A transport sends and receives the datagrams of one socket. *vrrpconn.Conn
+// is one, and so is a port of vrrptest's LAN.
+type transport interface {
+	Wait() error
+	Recv([]vrrpconn.Datagram) (int, error)
+	Send([]vrrpconn.Message) (int, error)
+	Drops() uint64
+	Close() error
+}
+
+var _ transport = (*vrrpconn.Conn)(nil)
+
+// An addressHolder keeps the addresses of masters in place. Its methods never
+// block; results arrive as [vrrp.AddressReady] through the loop's inbox.
+type addressHolder interface {
+	hold(inst *instance, epoch uint64, addrs []vrrp.Address, restore bool)
+	release(inst *instance)
+}
+
+// An announcer sends gratuitous ARP and unsolicited neighbour advertisements
+// for addresses in place. Its methods never block.
+type announcer interface {
+	announce(inst *instance, addrs []vrrp.Address, settled bool)
+	reannounce(inst *instance)
+	lost(inst *instance, addrs []vrrp.Address)
+	stop(inst *instance)
+}
+
+// A loop is the one goroutine that owns an interface: its sockets, and the
+// machines of all virtual routers on it. Nothing in it blocks, takes a lock
+// another goroutine holds for long, or waits for an effect.
+//
+// In each turn it takes what was received, then what the effectors report, then
+// the timers that ran out; then all advertisements of the turn go out in one
+// batch, and only after them the effects are handed on.
+type loop struct {
+	name  string
+	log   *slog.Logger
+	waker waker
+	open  func(vrrpconn.Config) (transport, error)
+	addrs addressHolder
+	ann   announcer
+
+	inbox    *mailbox[func()]
+	readable chan *port
+	done     chan struct{} // closed by stop
+	ended    chan struct{} // closed when run returns
+
+	// Only the loop's goroutine uses what follows.
+	instances []*instance
+	ports     map[portKey]*port
+	due       wakeHeap
+	wakeSet   time.Time
+	effects   []effect
+	datagrams []vrrpconn.Datagram
+	spent     []func()
+
+	turns atomic.Uint64
+}
+
+// An effect is an action that waits for the advertisements of its turn to be
+// out.
+type effect struct {
+	inst        *instance
+	action      vrrp.Action
+	closeSocket bool // instead of an action: give the socket up
+}
+
+// A portKey names a socket. Virtual routers with the same key share it.
+type portKey struct {
+	iface         string
+	index         int
+	family        vrrp.Family
+	group, source netip.Addr
+}
+
+// A port is an open socket and the virtual routers that use it.
+type port struct {
+	key     portKey
+	conn    transport
+	users   [256][]*instance // by VRID
+	nusers  int
+	resume  chan struct{} // tells the reader that everything was read
+	closed  chan struct{}
+	out     []vrrpconn.Message
+	meta    []outgoing
+	unknown uint64 // datagrams for VRIDs nobody here has
+}
+
+// outgoing is what the loop has to remember of a message until it is sent.
+type outgoing struct {
+	inst     *instance
+	priority uint8
+	first    bool // of the messages that make up one advertisement
+}
+
+func newLoop(name string, log *slog.Logger, w waker, open func(vrrpconn.Config) (transport, error), addrs addressHolder, ann announcer) *loop {
+	return &loop{
+		name: name, log: log, waker: w, open: open, addrs: addrs, ann: ann,
+		inbox:     newMailbox[func()](),
+		readable:  make(chan *port),
+		done:      make(chan struct{}),
+		ended:     make(chan struct{}),
+		ports:     make(map[portKey]*port),
+		datagrams: make([]vrrpconn.Datagram, 64),
+	}
+}
+
+// post has f run in the loop's goroutine. It never blocks; after stop, f may
+// never run.
+func (l *loop) post(f func()) { l.inbox.put(f) }
+
+// stop ends the loop and waits for it. Machines are not told: see shutdown.
+func (l *loop) stop() {
+	close(l.done)
+	<-l.ended
+}
+
+// run is the loop. It returns after stop.
+func (l *loop) run() {
+	defer close(l.ended)
+	defer l.closePorts()
+	for {
+		select {
+		case <-l.done:
+			return
+		case p := <-l.readable:
+			l.drain(p)
+			p.resume <- struct{}{}
+		case <-l.waker.C():
+		case <-l.inbox.waiting():
+		}
+		l.turn()
+	}
+}
+
+// turn does everything that is due now.
+func (l *loop) turn() {
+	l.spent = l.inbox.take(l.spent)
+	for _, f := range l.spent {
+		f()
+	}
+	l.timers()
+	l.flush()
+	for len(l.effects) > 0 {
+		effects := l.effects
+		l.effects = nil
+		for _, e := range effects {
+			l.carryOut(e)
+		}
+		clear(effects)
+		if l.effects == nil {
+			l.effects = effects[:0]
+		}
+	}
+	at := time.Time{}
+	if len(l.due) > 0 {
+		at = l.due[0].wakeAt
+	}
+	if !at.Equal(l.wakeSet) || !at.IsZero() && !at.After(time.Now()) {
+		l.wakeSet = at
+		l.waker.Set(at)
+	}
+	l.turns.Add(1)
+}
+
+// timers wakes the machines whose time has come. What the kernel received
+// before is looked at first: a process that was held up must not take a master
+// for dead whose advertisements wait in the socket.
+func (l *loop) timers() {
+	drained := false
+	for len(l.due) > 0 {
+		now := time.Now()
+		inst := l.due[0]
+		early := time.Duration(0)
+		if inst.m.State() == vrrp.Master {
+			early = inst.early
+		}
+		if now.Add(early).Before(inst.wakeAt) {
+			return
+		}
+		if early == 0 && !drained {
+			drained = true
+			for _, p := range l.ports {
+				l.drain(p)
+			}
+			continue // the drain may have moved the timer
+		}
+		l.step(inst, now, vrrp.Wake{Early: early})
+	}
+}
+
+// step feeds one event to a machine, queues the advertisements it wants and
+// keeps its other actions until those are out.
+func (l *loop) step(inst *instance, now time.Time, ev vrrp.Event) {
+	for _, a := range inst.m.Step(now, ev) {
+		if send, ok := a.(vrrp.SendAdvertisement); ok {
+			l.queue(inst, send.Priority)
+			continue
+		}
+		l.effects = append(l.effects, effect{inst: inst, action: a})
+	}
+	at, ok := inst.m.NextWake()
+	l.due.set(inst, at, ok)
+}
+
+// queue adds one advertisement to the batch of this turn: one message to the
+// group, or one to each unicast peer, all with the same IP identification.
+func (l *loop) queue(inst *instance, priority uint8) {
+	p := inst.port
+	if p == nil {
+		return // the machine is about to learn of the fault, or is in it
+	}
+	messages, err := inst.messages(priority)
+	if err != nil {
+		inst.sendFailed(err)
+		return
+	}
+	if inst.ipID++; inst.ipID == 0 {
+		inst.ipID = 1
+	}
+	for i, msg := range messages {
+		msg.ID = inst.ipID
+		p.out = append(p.out, msg)
+		p.meta = append(p.meta, outgoing{inst: inst, priority: priority, first: i == 0})
+	}
+}
+
+// flush sends what was queued. An advertisement that cannot be sent changes no
+// state: the others, and the next one, are tried all the same.
+func (l *loop) flush() {
+	for _, p := range l.ports {
+		if len(p.out) == 0 {
+			continue
+		}
+		_, err := p.conn.Send(p.out)
+		for _, m := range p.meta {
+			if m.first {
+				m.inst.sent(m.priority)
+			}
+		}
+		failed, ok := errors.AsType[vrrpconn.SendErrors](err)
+		for _, e := range failed {
+			p.meta[e.Index].inst.sendFailed(e.Err)
+		}
+		if err != nil && !ok {
+			p.meta[0].inst.sendFailed(err)
+		}
+		clear(p.meta)
+		p.out, p.meta = p.out[:0], p.meta[:0]
+	}
+}
+
+// carryOut hands one action to whoever does it.
+func (l *loop) carryOut(e effect) {
+	if e.closeSocket {
+		if !e.inst.view.usable {
+			l.detach(e.inst)
+		}
+		return
+	}
+	switch a := e.action.(type) {
+	case vrrp.AddAddresses:
+		if a.Restore {
+			l.ann.lost(e.inst, a.Addrs)
+		}
+		l.addrs.hold(e.inst, a.Epoch, a.Addrs, a.Restore)
+	case vrrp.RemoveAddresses:
+		l.ann.stop(e.inst)
+		l.addrs.release(e.inst)
+	case vrrp.Announce:
+		l.ann.announce(e.inst, a.Addrs, a.Settled)
+	case vrrp.Reannounce:
+		l.ann.reannounce(e.inst)
+	case vrrp.Transition:
+		e.inst.transition(a)
+	case vrrp.Note:
+		e.inst.note(a.Reason)
+	}
+}
+
+// drain takes what waits on a socket.
+func (l *loop) drain(p *port) {
+	for range drainBudget / len(l.datagrams) {
+		n, err := p.conn.Recv(l.datagrams)
+		if err != nil {
+			if !errors.Is(err, net.ErrClosed) {
+				l.log.Warn("cannot receive advertisements", "interface", p.key.iface, "error", err)
+			}
+			return
+		}
+		for i := range l.datagrams[:n] {
+			l.receive(p, &l.datagrams[i])
+		}
+		if n < len(l.datagrams) {
+			return
+		}
+	}
+}
+
+// receive finds the virtual router a datagram is for, and hands the
+// advertisement to its machine if it passes every check. One that does not
+// touches nothing but a counter.
+func (l *loop) receive(p *port, d *vrrpconn.Datagram) {
+	vrid, ok := vrrpconn.VRID(d)
+	if !ok {
+		// Too short to say whom it is for; every router counts it.
+		for _, inst := range l.instances {
+			if inst.port == p {
+				inst.dropped(d, &vrrpconn.DropError{Drop: vrrpconn.Truncated, Detail: "too short for a VRRP header"})
+			}
+		}
+		return
+	}
+	inst := p.find(vrid, d.Src)
+	if inst == nil {
+		p.unknown++
+		return
+	}
+	if s := inst.m.State(); s != vrrp.Backup && s != vrrp.Master {
+		return
+	}
+	adv, mismatches, err := inst.expect.Check(d)
+	if err != nil {
+		inst.dropped(d, err)
+		return
+	}
+	inst.accepted(d, &adv, mismatches)
+	l.step(inst, time.Now(), vrrp.Received{Src: d.Src, Adv: adv, At: d.At})
+}
+
+// find returns the virtual router of a VRID. Several share one VRID only as
+// unicast routers with different peers.
+func (p *port) find(vrid uint8, src netip.Addr) *instance {
+	users := p.users[vrid]
+	if len(users) == 0 {
+		return nil
+	}
+	for _, inst := range users[1:] {
+		if inst.hasPeer(src) {
+			return inst
+		}
+	}
+	return users[0]
+}
+
+// attach gives the instance the socket it needs, opening it if nobody has yet.
+func (l *loop) attach(inst *instance, key portKey) error {
+	if inst.port != nil && inst.port.key == key {
+		return nil
+	}
+	l.detach(inst)
+	p := l.ports[key]
+	if p == nil {
+		conn, err := l.open(vrrpconn.Config{
+			Interface: key.iface, Index: key.index, Family: key.family, Group: key.group, Source: key.source,
+		})
+		if err != nil {
+			return err
+		}
+		p = &port{key: key, conn: conn, resume: make(chan struct{}, 1), closed: make(chan struct{})}
+		l.ports[key] = p
+		go l.read(p)
+	}
+	p.users[inst.cfg.VRID] = append(p.users[inst.cfg.VRID], inst)
+	p.nusers++
+	inst.port = p
+	return nil
+}
+
+// detach takes the instance's socket away; the last user closes it.
+func (l *loop) detach(inst *instance) {
+	p := inst.port
+	if p == nil {
+		return
+	}
+	l.flush()
+	inst.port = nil
+	users := p.users[inst.cfg.VRID]
+	for i, u := range users {
+		if u == inst {
+			p.users[inst.cfg.VRID] = append(users[:i:i], users[i+1:]...)
+			p.nusers--
+			break
+		}
+	}
+	if p.nusers == 0 {
+		l.closePort(p)
+	}
+}
+
+func (l *loop) closePort(p *port) {
+	delete(l.ports, p.key)
+	close(p.closed)
+	if err := p.conn.Close(); err != nil {
+		l.log.Warn("cannot close a socket", "interface", p.key.iface, "error", err)
+	}
+}
+
+func (l *loop) closePorts() {
+	for _, p := range l.ports {
+		l.closePort(p)
+	}
+}
+
+// read waits for datagrams on behalf of the loop, which alone reads them. It
+// ends when the port is closed.
+func (l *loop) read(p *port) {
+	for {
+		if err := p.conn.Wait(); err != nil {
+			if !errors.Is(err, net.ErrClosed) {
+				l.post(func() { l.portFailed(p, err) })
+			}
+			return
+		}
+		select {
+		case l.readable <- p:
+		case <-p.closed:
+			return
+		}
+		select {
+		case <-p.resume:
+		case <-p.closed:
+			return
+		}
+	}
+}
+
+// portFailed gives up a socket that cannot be waited on. Its users are in fault
+// until another one could be opened.
+func (l *loop) portFailed(p *port, err error) {
+	if l.ports[p.key] != p {
+		return
+	}
+	for _, inst := range l.instances {
+		if inst.port == p {
+			l.detach(inst)
+			l.retrySocket(inst, err)
+		}
+	}
+}

@@ -1,0 +1,175 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"vipd/cmd/internal/control"
+	"vipd/config"
+	"vipd/vrrp"
+	"vipd/vrrp/vrrpconn"
+)
+
+var _ control.Source = (*Daemon)(nil)
+
+// Status implements control.Source. Every loop describes its own instances; one
+// that does not answer in time fails the whole.
+func (d *Daemon) Status(ctx context.Context) (control.Status, error) {
+	s := control.Status{
+		Time: time.Now(),
+		Daemon: control.Daemon{
+			Version: d.opts.Version, PID: os.Getpid(), RouterID: d.cfg.Global.RouterID, Started: d.started,
+			ConfigFile: d.opts.ConfigFile, RunDir: d.opts.RunDir,
+		},
+	}
+	s.Daemon.Host, _ = os.Hostname()
+	byName := make(map[string]control.Instance)
+	answers := make(chan []control.Instance, len(d.loops))
+	for _, l := range d.loops {
+		l.post(func() {
+			out := make([]control.Instance, len(l.instances))
+			for i, inst := range l.instances {
+				out[i] = inst.status()
+			}
+			answers <- out
+		})
+	}
+	for range d.loops {
+		select {
+		case out := <-answers:
+			for _, inst := range out {
+				byName[inst.Name] = inst
+			}
+		case <-ctx.Done():
+			return control.Status{}, ctx.Err()
+		}
+	}
+	for _, c := range d.cfg.Instances {
+		inst := byName[c.Name]
+		if inst.Degraded {
+			s.Daemon.Degraded = true
+			s.Daemon.Reasons = append(s.Daemon.Reasons, inst.Name+": "+inst.DegradedText)
+		}
+		s.Instances = append(s.Instances, inst)
+	}
+	return s, nil
+}
+
+// status describes the instance for the control API.
+func (inst *instance) status() control.Instance {
+	cfg, s := inst.cfg, inst.m.Snapshot()
+	out := control.Instance{
+		Name: cfg.Name, Interface: cfg.Interface, VRID: cfg.VRID, Family: control.FamilyIPv4, Version: uint8(cfg.Version),
+		State: control.State(s.State.String()), Since: s.Since, Reason: reason(s.Reason),
+		Priority: s.Priority, BasePriority: cfg.Priority, Want: control.StateBackup, Owner: cfg.Priority == vrrp.PriorityOwner,
+		AdvertInterval: control.Seconds(cfg.AdvertInterval), Preempt: cfg.Preempt, PreemptDelay: control.Seconds(cfg.PreemptDelay),
+		SourceAddress: s.Source,
+		Timers:        control.Timers{MasterDownAt: s.MasterDownAt, AdvertAt: s.AdvertAt, PreemptAt: s.PreemptAt},
+		Counters:      inst.counterStatus(),
+	}
+	if cfg.Family == vrrp.IPv6 {
+		out.Family = control.FamilyIPv6
+	}
+	if cfg.StartMaster {
+		out.Want = control.StateMaster
+	}
+	for _, p := range cfg.Peers {
+		out.Peers = append(out.Peers, p.Addr)
+	}
+	switch {
+	case s.State == vrrp.Master:
+		out.Master = &control.Master{Self: true, Address: s.Source, Priority: s.Priority, Interval: control.Seconds(cfg.AdvertInterval)}
+	case s.Lower.At.After(s.Master.At):
+		out.Master = master(s.Lower)
+	case s.Master.Addr.IsValid():
+		out.Master = master(s.Master)
+	}
+	for _, f := range s.Faults {
+		out.Faults = append(out.Faults, control.Fault{Kind: f.Kind.String(), Name: f.Name, Text: f.String(), Since: s.Since})
+	}
+	missing := inst.addressStatus(&out, &s)
+	if s.State == vrrp.Master && missing > 0 {
+		out.Degraded = true
+		out.DegradedText = degradedText(missing, len(out.Addresses))
+	}
+	for _, peer := range slices.SortedFunc(maps.Keys(inst.mismatches), netip.Addr.Compare) {
+		m := inst.mismatches[peer]
+		out.Mismatches = append(out.Mismatches, control.Mismatch{Peer: peer, Text: m.text, Since: m.since})
+	}
+	for _, t := range inst.history {
+		out.History = append(out.History, control.Transition{
+			At: t.at, From: control.State(t.From.String()), To: control.State(t.To.String()), Reason: reason(t.Reason),
+		})
+	}
+	return out
+}
+
+// addressStatus adds the addresses, and returns how many of them a master
+// lacks.
+func (inst *instance) addressStatus(out *control.Instance, s *vrrp.Snapshot) int {
+	missing := 0
+	add := func(a config.Address, advertised bool) {
+		key := vrrp.Address{IP: a.Prefix.Addr(), Interface: a.Interface}
+		_, ready := s.Ready[key]
+		row := control.Address{Address: a.Prefix, Interface: a.Interface, Label: a.Label, Advertised: advertised}
+		if inst.view.present != nil {
+			row.Present = inst.view.present(key)
+		}
+		if err := s.Failed[key]; err != nil {
+			row.Error = err.Error()
+		}
+		if !ready {
+			missing++
+		}
+		out.Addresses = append(out.Addresses, row)
+	}
+	for i, a := range inst.cfg.Addresses {
+		add(a, i < inst.advertised)
+	}
+	for _, a := range inst.cfg.Excluded {
+		add(a, false)
+	}
+	return missing
+}
+
+func degradedText(missing, of int) string {
+	if of == 1 {
+		return "the address is not in place"
+	}
+	return fmt.Sprintf("%d of %d addresses are not in place", missing, of)
+}
+
+func reason(r vrrp.Reason) control.Reason {
+	if r.Kind == 0 {
+		return control.Reason{}
+	}
+	return control.Reason{Kind: r.Kind.String(), Text: r.String()}
+}
+
+func master(p vrrp.Peer) *control.Master {
+	return &control.Master{Address: p.Addr, Priority: p.Priority, Interval: control.Seconds(p.Interval), LastHeard: p.At}
+}
+
+func (inst *instance) counterStatus() control.Counters {
+	c := inst.counters
+	out := control.Counters{
+		Received: c.received, Sent: c.sent, BecomeMaster: c.becameMaster, ReleaseMaster: c.releasedMaster,
+		PriorityZeroReceived: c.priorityZeroReceived, PriorityZeroSent: c.priorityZero, SendErrors: c.sendErrors,
+		AnnouncementsSent: inst.announced.Load(), Drops: make(map[string]uint64),
+	}
+	for drop, n := range c.drops {
+		if n > 0 {
+			out.Drops[strings.ReplaceAll(vrrpconn.Drop(drop).String(), " ", "_")] = n
+		}
+	}
+	if inst.port != nil {
+		out.SocketDrops, out.UnknownVRID = inst.port.conn.Drops(), inst.port.unknown
+	}
+	return out
+}

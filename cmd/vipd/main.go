@@ -1,0 +1,138 @@
+// Command vipd keeps a virtual IP address alive across two or more machines: it
+// elects a master with VRRP and takes the address over with gratuitous ARP.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"vipd/cmd/internal/control"
+	"vipd/cmd/internal/daemon"
+)
+
+// Exit codes of every subcommand.
+const (
+	exitOK          = 0
+	exitNo          = 1 // the answer is no, or it failed
+	exitUsage       = 2 // wrong usage or configuration
+	exitPermission  = 3
+	exitUnreachable = 4 // no daemon answers
+)
+
+// Where things are unless told otherwise.
+const (
+	defaultConfigFile = "/etc/vipd/vipd.yaml"
+	defaultRunDir     = "/run/vipd"
+)
+
+// version is set when the binary is built (see Makefile).
+var version = ""
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	err := rootCommand().ExecuteContext(ctx)
+	if err != nil {
+		var silent *exitError
+		if !errors.As(err, &silent) || silent.err != nil {
+			fmt.Fprintln(os.Stderr, "vipd:", err)
+		}
+	}
+	stop()
+	os.Exit(exitCode(err))
+}
+
+// An exitError carries an exit code of its own. One without an error has said
+// already what there was to say.
+type exitError struct {
+	code int
+	err  error
+}
+
+// Error returns the message of the error within.
+func (e *exitError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit status %d", e.code)
+	}
+	return e.err.Error()
+}
+
+// Unwrap returns the error within.
+func (e *exitError) Unwrap() error { return e.err }
+
+// exitCode returns the exit code that tells a script what kind of error it was.
+func exitCode(err error) int {
+	if err == nil {
+		return exitOK
+	}
+	if e, ok := errors.AsType[*exitError](err); ok {
+		return e.code
+	}
+	if _, ok := errors.AsType[*control.UnreachableError](err); ok {
+		return exitUnreachable
+	}
+	_, denied := errors.AsType[*control.PermissionError](err)
+	_, incapable := errors.AsType[*daemon.CapabilityError](err)
+	if denied || incapable || errors.Is(err, fs.ErrPermission) {
+		return exitPermission
+	}
+	return exitNo
+}
+
+// versionText returns the version the binary was stamped with, or what the
+// module's build information says.
+func versionText() string {
+	if version != "" {
+		return version
+	}
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(devel)"
+}
+
+func rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "vipd",
+		Short: "Keep a virtual IP address alive with VRRP",
+		Long: `vipd keeps virtual IP addresses alive across two or more machines. It elects a
+master with VRRP and takes its addresses over with gratuitous ARP, next to other
+vipd or keepalived nodes.
+
+Exit codes: 0 done, 1 the answer is no, 2 wrong usage or configuration,
+3 no permission, 4 no vipd answers.`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          cobra.NoArgs,
+	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return &exitError{exitUsage, fmt.Errorf("%w (see `%s --help`)", err, cmd.CommandPath())}
+	})
+	root.AddCommand(runCommand(), checkCommand(), statusCommand(), versionCommand(), demoCommand())
+	for _, cmd := range root.Commands() {
+		usageErrors(cmd)
+	}
+	return root
+}
+
+// usageErrors gives wrong arguments the exit code of wrong usage.
+func usageErrors(cmd *cobra.Command) {
+	check := cmd.Args
+	if check == nil {
+		check = cobra.NoArgs
+	}
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return &exitError{exitUsage, fmt.Errorf("%w (see `%s --help`)", err, cmd.CommandPath())}
+		}
+		return nil
+	}
+}
