@@ -25,8 +25,8 @@ type frameSender interface {
 type announceLink struct {
 	index  int
 	mac    arp.MAC
-	noARP  bool // IFF_NOARP: nobody resolves addresses there
-	router bool // forwards IPv6: sets the router flag (RFC 4861 §4.4)
+	noARP  bool        // IFF_NOARP: nobody resolves addresses there
+	router func() bool // forwards IPv6: sets the router flag (RFC 4861 §4.4)
 }
 
 // A garper sends gratuitous ARP and unsolicited neighbour advertisements for
@@ -92,6 +92,12 @@ func (g *garper) announce(inst *instance, addrs []vrrp.Address, settled bool) {
 		}
 		g.reschedule(h)
 	})
+}
+
+// announceSource announces once the address that an instance sends from, as
+// keepalived does when a unicast instance leaves the fault state.
+func (g *garper) announceSource(inst *instance, addr vrrp.Address) {
+	g.inbox.put(func() { g.transmitOn(inst, addr.Interface, []vrrp.Address{addr}) })
 }
 
 func (g *garper) reannounce(inst *instance) {
@@ -245,13 +251,13 @@ func (g *garper) send(h *herald) {
 	g.reschedule(h)
 }
 
-// transmit sends one announcement for each address, in order: neighbours on
-// one interface share a call.
+// transmit sends one announcement for each address, in order: neighbours of one
+// family on one interface share a call.
 func (g *garper) transmit(inst *instance, addrs []vrrp.Address) {
 	for len(addrs) > 0 {
-		iface := addrs[0].Interface
+		iface, family := addrs[0].Interface, vrrp.FamilyOf(addrs[0].IP)
 		n := 1
-		for n < len(addrs) && addrs[n].Interface == iface {
+		for n < len(addrs) && addrs[n].Interface == iface && vrrp.FamilyOf(addrs[n].IP) == family {
 			n++
 		}
 		g.transmitOn(inst, iface, addrs[:n])
@@ -264,22 +270,18 @@ func (g *garper) transmitOn(inst *instance, iface string, addrs []vrrp.Address) 
 	if !ok || link.noARP {
 		return
 	}
-	sender := g.senders[link.index]
-	if sender == nil {
-		s, err := g.open(link.index)
-		if err != nil {
-			inst.log.Warn("cannot announce addresses", "on", iface, "error", err)
-			return
-		}
-		sender = s
-		g.senders[link.index] = s
+	sender, err := g.sender(link.index)
+	if err != nil {
+		inst.log.Warn("cannot announce addresses", "on", iface, "error", err)
+		return
 	}
 	for len(g.frames) < len(addrs) {
 		g.frames = append(g.frames, nil)
 	}
 	frames := g.frames[:len(addrs)]
+	router := vrrp.FamilyOf(addrs[0].IP) == vrrp.IPv6 && link.router()
 	for i, a := range addrs {
-		frames[i] = arp.AppendAnnouncement(frames[i][:0], link.mac, a.IP, link.router)
+		frames[i] = arp.AppendAnnouncement(frames[i][:0], link.mac, a.IP, router)
 	}
 	n, err := sender.Send(frames)
 	inst.announced.Add(uint64(n))
@@ -291,9 +293,28 @@ func (g *garper) transmitOn(inst *instance, iface string, addrs []vrrp.Address) 
 	}
 }
 
-// forget closes what was open on interfaces that are no longer there.
-func (g *garper) forget(exists func(index int) bool) {
+// sender returns the socket of an interface, and opens it if there is none yet.
+func (g *garper) sender(index int) (frameSender, error) {
+	if s := g.senders[index]; s != nil {
+		return s, nil
+	}
+	s, err := g.open(index)
+	if err == nil {
+		g.senders[index] = s
+	}
+	return s, err
+}
+
+// follow opens sockets on the interfaces where addresses belong, because doing
+// so at a takeover can cost it many milliseconds, and closes those of
+// interfaces that are no longer there.
+func (g *garper) follow(wanted []int, exists func(index int) bool) {
 	g.inbox.put(func() {
+		for _, index := range wanted {
+			// An interface that cannot be had now is tried again when it is
+			// needed, and reported then.
+			_, _ = g.sender(index)
+		}
 		for index, s := range g.senders {
 			if !exists(index) {
 				_ = s.Close()

@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -157,12 +158,18 @@ func (d *Daemon) build(table addressTable, watcher *netif.Watcher) error {
 				return err
 			}
 			l = newLoop(name, d.log, w, open, d.keeper, d.garper)
+			l.logUnknown = d.cfg.Global.LogUnknownVRIDs
 			byName[name] = l
 			d.loops = append(d.loops, l)
 		}
 		l.instances = append(l.instances, newInstance(cfg, l, d.log))
 	}
 	d.links.loops = d.loops
+	for _, a := range wanted {
+		if !slices.Contains(d.links.announced, a.Interface) {
+			d.links.announced = append(d.links.announced, a.Interface)
+		}
+	}
 	return nil
 }
 

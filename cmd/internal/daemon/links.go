@@ -35,12 +35,13 @@ func (v *linkView) equal(w *linkView) bool {
 // links follows the host's interfaces and addresses and tells every instance
 // what became of its own.
 type links struct {
-	watcher *netif.Watcher
-	journal *journal
-	loops   []*loop
-	garper  *garper
-	last    map[*instance]linkView
-	current atomic.Pointer[netif.Snapshot]
+	watcher   *netif.Watcher
+	journal   *journal
+	loops     []*loop
+	garper    *garper
+	announced []string // the interfaces any address belongs on
+	last      map[*instance]linkView
+	current   atomic.Pointer[netif.Snapshot]
 }
 
 // run follows the changes until the context ends, or the kernel's notifications
@@ -88,10 +89,21 @@ func (w *links) look() {
 			}
 		})
 	}
-	w.garper.forget(func(index int) bool {
+	w.garper.follow(w.announceOn(s), func(index int) bool {
 		_, ok := s.LinkByIndex(index)
 		return ok
 	})
+}
+
+// announceOn returns the interfaces on which addresses are announced.
+func (w *links) announceOn(s *netif.Snapshot) []int {
+	var out []int
+	for _, name := range w.announced {
+		if link, ok := s.Link(name); ok && !link.NoARP {
+			out = append(out, link.Index)
+		}
+	}
+	return out
 }
 
 // view judges the interfaces for one instance.
@@ -182,7 +194,7 @@ func (w *links) announceLink(name string) (announceLink, bool) {
 	if !ok {
 		return announceLink{}, false
 	}
-	return announceLink{index: link.Index, mac: arp.MAC(link.MAC), noARP: link.NoARP, router: forwardsIPv6(name)}, true
+	return announceLink{index: link.Index, mac: arp.MAC(link.MAC), noARP: link.NoARP, router: func() bool { return forwardsIPv6(name) }}, true
 }
 
 // forwardsIPv6 reports whether the host is a router for the interface.

@@ -2,12 +2,14 @@ package daemon
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
-	"sync/atomic"
+	"sync"
 	"time"
 
+	"vipd/cmd/internal/logging"
 	"vipd/vrrp"
 	"vipd/vrrp/vrrpconn"
 )
@@ -19,6 +21,16 @@ const (
 	// drainBudget bounds how many datagrams of one socket are looked at before
 	// timers get their turn, so that a flood cannot hold adverts back.
 	drainBudget = 1024
+	// busyRate is how many datagrams a second, over rateWindow, make a socket
+	// busy: it is then looked at now and then only, see loop.read.
+	busyRate   = 500
+	rateWindow = 100 * time.Millisecond
+	// minPause and maxPause bound how long a busy socket is left alone.
+	minPause = 2 * time.Millisecond
+	maxPause = 20 * time.Millisecond
+	// receiveBuffer holds, in the kernel's accounting, what a flood of 100,000
+	// datagrams a second delivers in maxPause.
+	receiveBuffer = 4 << 20
 	// socketRetry is how long after a failure a socket is opened again.
 	socketRetry = time.Second
 )
@@ -46,6 +58,7 @@ type addressHolder interface {
 // for addresses in place. Its methods never block.
 type announcer interface {
 	announce(inst *instance, addrs []vrrp.Address, settled bool)
+	announceSource(inst *instance, addr vrrp.Address)
 	reannounce(inst *instance)
 	lost(inst *instance, addrs []vrrp.Address)
 	stop(inst *instance)
@@ -66,6 +79,9 @@ type loop struct {
 	addrs addressHolder
 	ann   announcer
 
+	logUnknown bool // log_unknown_vrids
+	once       *logging.Limiter
+
 	inbox    *mailbox[func()]
 	readable chan *port
 	done     chan struct{} // closed by stop
@@ -80,7 +96,7 @@ type loop struct {
 	datagrams []vrrpconn.Datagram
 	spent     []func()
 
-	turns atomic.Uint64
+	readers sync.WaitGroup
 }
 
 // An effect is an action that waits for the advertisements of its turn to be
@@ -105,7 +121,8 @@ type port struct {
 	conn    transport
 	users   [256][]*instance // by VRID
 	nusers  int
-	resume  chan struct{} // tells the reader that everything was read
+	resume  chan int      // tells the reader that so many datagrams were read
+	pause   time.Duration // how long the socket may be left alone when busy
 	closed  chan struct{}
 	out     []vrrpconn.Message
 	meta    []outgoing
@@ -122,6 +139,7 @@ type outgoing struct {
 func newLoop(name string, log *slog.Logger, w waker, open func(vrrpconn.Config) (transport, error), addrs addressHolder, ann announcer) *loop {
 	return &loop{
 		name: name, log: log, waker: w, open: open, addrs: addrs, ann: ann,
+		once:      logging.NewLimiter(logLimit),
 		inbox:     newMailbox[func()](),
 		readable:  make(chan *port),
 		done:      make(chan struct{}),
@@ -144,14 +162,14 @@ func (l *loop) stop() {
 // run is the loop. It returns after stop.
 func (l *loop) run() {
 	defer close(l.ended)
+	defer l.readers.Wait()
 	defer l.closePorts()
 	for {
 		select {
 		case <-l.done:
 			return
 		case p := <-l.readable:
-			l.drain(p)
-			p.resume <- struct{}{}
+			p.resume <- l.drain(p)
 		case <-l.waker.C():
 		case <-l.inbox.waiting():
 		}
@@ -186,7 +204,6 @@ func (l *loop) turn() {
 		l.wakeSet = at
 		l.waker.Set(at)
 	}
-	l.turns.Add(1)
 }
 
 // timers wakes the machines whose time has come. What the kernel received
@@ -299,28 +316,33 @@ func (l *loop) carryOut(e effect) {
 		l.ann.reannounce(e.inst)
 	case vrrp.Transition:
 		e.inst.transition(a)
+		if a.From == vrrp.FaultState && len(e.inst.cfg.Peers) > 0 && e.inst.cfg.Interface != "" {
+			// Peers may have learned meanwhile that this address is elsewhere,
+			// or nowhere: without it no advertisement reaches them.
+			l.ann.announceSource(e.inst, vrrp.Address{IP: e.inst.view.source, Interface: e.inst.cfg.Interface})
+		}
 	case vrrp.Note:
 		e.inst.note(a.Reason)
 	}
 }
 
-// drain takes what waits on a socket.
-func (l *loop) drain(p *port) {
+// drain takes what waits on a socket and returns how much it was.
+func (l *loop) drain(p *port) int {
+	total := 0
 	for range drainBudget / len(l.datagrams) {
 		n, err := p.conn.Recv(l.datagrams)
-		if err != nil {
-			if !errors.Is(err, net.ErrClosed) {
-				l.log.Warn("cannot receive advertisements", "interface", p.key.iface, "error", err)
-			}
-			return
-		}
 		for i := range l.datagrams[:n] {
 			l.receive(p, &l.datagrams[i])
 		}
-		if n < len(l.datagrams) {
-			return
+		total += n
+		if err != nil && !errors.Is(err, net.ErrClosed) {
+			l.log.Warn("cannot receive advertisements", "interface", p.key.iface, "error", err)
+		}
+		if err != nil || n < len(l.datagrams) {
+			break
 		}
 	}
+	return total
 }
 
 // receive finds the virtual router a datagram is for, and hands the
@@ -340,6 +362,9 @@ func (l *loop) receive(p *port, d *vrrpconn.Datagram) {
 	inst := p.find(vrid, d.Src)
 	if inst == nil {
 		p.unknown++
+		if l.logUnknown && l.once.Once(fmt.Sprintf("%s %d", d.Src, vrid)) {
+			l.log.Info("advertisement for a virtual router that is not configured here", "interface", p.key.iface, "vrid", vrid, "peer", d.Src)
+		}
 		return
 	}
 	if s := inst.m.State(); s != vrrp.Backup && s != vrrp.Master {
@@ -379,12 +404,14 @@ func (l *loop) attach(inst *instance, key portKey) error {
 	if p == nil {
 		conn, err := l.open(vrrpconn.Config{
 			Interface: key.iface, Index: key.index, Family: key.family, Group: key.group, Source: key.source,
+			ReceiveBuffer: receiveBuffer,
 		})
 		if err != nil {
 			return err
 		}
-		p = &port{key: key, conn: conn, resume: make(chan struct{}, 1), closed: make(chan struct{})}
+		p = &port{key: key, conn: conn, resume: make(chan int, 1), closed: make(chan struct{}), pause: l.pause()}
 		l.ports[key] = p
+		l.readers.Add(1)
 		go l.read(p)
 	}
 	p.users[inst.cfg.VRID] = append(p.users[inst.cfg.VRID], inst)
@@ -430,9 +457,22 @@ func (l *loop) closePorts() {
 
 // read waits for datagrams on behalf of the loop, which alone reads them. It
 // ends when the port is closed.
+//
+// Where many arrive it looks only every few milliseconds: a thousand backups
+// would otherwise have the process woken for each of ten thousand
+// advertisements a second. No timer runs out wrongly for it, because timers
+// count from the kernel's time stamps, and before one is acted on the loop reads
+// the socket without being asked. A master that stops is still replaced in time:
+// see pause.
 func (l *loop) read(p *port) {
+	defer l.readers.Done()
+	count, since, busy := 0, time.Now(), false
 	for {
-		if err := p.conn.Wait(); err != nil {
+		if busy {
+			// At the same times as the readers of other sockets, so that the
+			// process is woken once for all of them.
+			time.Sleep(time.Until(time.Now().Add(p.pause).Truncate(p.pause)))
+		} else if err := p.conn.Wait(); err != nil {
 			if !errors.Is(err, net.ErrClosed) {
 				l.post(func() { l.portFailed(p, err) })
 			}
@@ -444,11 +484,27 @@ func (l *loop) read(p *port) {
 			return
 		}
 		select {
-		case <-p.resume:
+		case n := <-p.resume:
+			count += n
 		case <-p.closed:
 			return
 		}
+		if elapsed := time.Since(since); elapsed > rateWindow {
+			busy = time.Duration(count)*time.Second > busyRate*elapsed
+			count, since = 0, time.Now()
+		}
 	}
+}
+
+// pause returns how long a busy socket may be left alone: half of the shortest
+// skew time of the virtual routers here, which is how soon one of them may have
+// to act on a priority of 0.
+func (l *loop) pause() time.Duration {
+	pause := maxPause
+	for _, inst := range l.instances {
+		pause = min(pause, vrrp.SkewTime(inst.cfg.Version, inst.cfg.Priority, inst.cfg.AdvertInterval)/2)
+	}
+	return max(pause, minPause)
 }
 
 // portFailed gives up a socket that cannot be waited on. Its users are in fault

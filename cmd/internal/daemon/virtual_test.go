@@ -99,9 +99,10 @@ func (a virtualAnnouncer) announce(_ *instance, addrs []vrrp.Address, _ bool) {
 	defer a.host.mu.Unlock()
 	a.host.announce = append(a.host.announce, addrs...)
 }
-func (a virtualAnnouncer) reannounce(*instance)           {}
-func (a virtualAnnouncer) lost(*instance, []vrrp.Address) {}
-func (a virtualAnnouncer) stop(*instance)                 {}
+func (a virtualAnnouncer) announceSource(*instance, vrrp.Address) {}
+func (a virtualAnnouncer) reannounce(*instance)                   {}
+func (a virtualAnnouncer) lost(*instance, []vrrp.Address)         {}
+func (a virtualAnnouncer) stop(*instance)                         {}
 
 // A virtualRouter is the real loop with one instance on a LAN in memory.
 type virtualRouter struct {
