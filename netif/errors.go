@@ -35,11 +35,11 @@ func (e *AddressError) Error() string {
 		preposition = "from"
 	}
 	fmt.Fprintf(&b, "netif: %s %v %s %s: %v", e.Op, e.Address, preposition, e.Interface, e.Err)
-	if e.Kernel != "" {
-		fmt.Fprintf(&b, ": %s", e.Kernel)
-	}
-	if e.Hint != "" {
+	switch {
+	case e.Hint != "":
 		fmt.Fprintf(&b, " (%s)", e.Hint)
+	case e.Kernel != "":
+		fmt.Fprintf(&b, " (%s)", e.Kernel)
 	}
 	return b.String()
 }
@@ -53,28 +53,40 @@ const (
 	opRemove = "removing"
 )
 
+// minMTU6 is the least MTU of a link with IPv6 (RFC 8200 §5).
+const minMTU6 = 1280
+
 // hint returns what is known to help against a refusal by the kernel.
-func hint(op string, a *Address, errno unix.Errno) string {
-	is6 := a.Prefix.Addr().Is6() && !a.Prefix.Addr().Is4In6()
+func hint(a *Address, l Link, errno unix.Errno) string {
+	is6 := a.Prefix.Addr().Is6()
 	switch errno {
 	case unix.EPERM:
 		return "needs CAP_NET_ADMIN"
-	case unix.EACCES, unix.ENOPROTOOPT, unix.EOPNOTSUPP:
+	case unix.EACCES, unix.ENOPROTOOPT:
 		if is6 {
-			return fmt.Sprintf("IPv6 is disabled on %s (net.ipv6.conf.%s.disable_ipv6)", a.Interface, a.Interface)
+			return fmt.Sprintf("IPv6 is disabled on %s: %s is 1", l.Name, sysctl("net.ipv6.conf", l.Name, "disable_ipv6"))
 		}
-	case unix.EAFNOSUPPORT:
+	case unix.EOPNOTSUPP, unix.EAFNOSUPPORT:
 		if is6 {
 			return "this kernel runs without IPv6 (ipv6.disable=1)"
 		}
-	case unix.ENOBUFS:
-		if is6 && op == opAdd {
-			return fmt.Sprintf("IPv6 needs an MTU of at least 1280 on %s", a.Interface)
-		}
-	case unix.EINVAL:
-		if a.AutoJoin && !a.Prefix.Addr().IsMulticast() {
+	case unix.EINVAL, unix.ENOBUFS:
+		switch {
+		case is6 && l.MTU < minMTU6:
+			return fmt.Sprintf("IPv6 needs an MTU of at least %d, %s has %d", minMTU6, l.Name, l.MTU)
+		case a.AutoJoin && !a.Prefix.Addr().IsMulticast():
 			return "autojoin is for multicast addresses only"
 		}
 	}
 	return ""
+}
+
+// sysctl returns the name of an interface's kernel parameter, separated by
+// slashes if the interface's name contains a dot.
+func sysctl(tree, ifname, name string) string {
+	key := tree + "." + ifname + "." + name
+	if strings.Contains(ifname, ".") {
+		return strings.ReplaceAll(tree, ".", "/") + "/" + ifname + "/" + name
+	}
+	return key
 }

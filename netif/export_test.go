@@ -42,3 +42,30 @@ func (l *Listener) Cause() (uint32, error) {
 
 // Close closes the Listener.
 func (l *Listener) Close() error { return l.c.close() }
+
+// Blast adds addresses with as little as the kernel can do it with: requests
+// made beforehand, sent in one call, without a look at the results.
+func (h *Handle) Blast(addrs []Address) (func() error, error) {
+	l, err := h.lookup(addrs[0].Interface)
+	if err != nil {
+		return nil, err
+	}
+	var b []byte
+	for i := range addrs {
+		flags := uint16(unix.NLM_F_REQUEST)
+		if i == len(addrs)-1 {
+			flags |= unix.NLM_F_ACK
+		}
+		b = addrs[i].appendAdd(b, l.Index, 0, flags)
+	}
+	if err := unix.SetsockoptInt(h.conn.fd, unix.SOL_SOCKET, unix.SO_SNDBUF, 2*len(b)); err != nil {
+		return nil, err
+	}
+	return func() error {
+		if err := h.conn.send(b); err != nil {
+			return err
+		}
+		_, err := h.conn.receive(0)
+		return err
+	}, nil
+}

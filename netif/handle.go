@@ -73,9 +73,9 @@ func (h *Handle) Remove(addrs []Address) []Result {
 func (h *Handle) run(op string, addrs []Address, done func(int, Result)) {
 	// All look-ups come first: each takes a sequence number, and those of a
 	// batch have to follow one another.
-	indexes := make(map[string]resolved)
+	links := make(map[string]resolved)
 	for i := range addrs {
-		h.resolve(addrs[i].Interface, indexes)
+		h.resolve(addrs[i].Interface, links)
 	}
 	refused := make(map[int]error) // addresses of the batch that are not sent at all
 	size := min(16, h.conn.batch)
@@ -88,7 +88,7 @@ func (h *Handle) run(op string, addrs []Address, done func(int, Result)) {
 		end := start
 		for ; end < len(addrs) && len(sent) < size && len(h.req) < maxBatchOctets; end++ {
 			a := &addrs[end]
-			to := indexes[a.Interface]
+			to := links[a.Interface]
 			if !valid(a) {
 				to.err = ErrInvalid
 			}
@@ -100,9 +100,9 @@ func (h *Handle) run(op string, addrs []Address, done func(int, Result)) {
 			sent = append(sent, end)
 			last = len(h.req)
 			if op == opAdd {
-				h.req = a.appendAdd(h.req, to.index, h.conn.seq, unix.NLM_F_REQUEST|unix.NLM_F_CREATE|unix.NLM_F_EXCL)
+				h.req = a.appendAdd(h.req, to.link.Index, h.conn.seq, unix.NLM_F_REQUEST|unix.NLM_F_CREATE|unix.NLM_F_EXCL)
 			} else {
-				h.req = a.appendRemove(h.req, to.index, h.conn.seq, unix.NLM_F_REQUEST)
+				h.req = a.appendRemove(h.req, to.link.Index, h.conn.seq, unix.NLM_F_REQUEST)
 			}
 		}
 		acks := make([]ack, len(sent))
@@ -117,7 +117,7 @@ func (h *Handle) run(op string, addrs []Address, done func(int, Result)) {
 				done(i, refusal(op, &addrs[i], e))
 				continue
 			}
-			done(i, judge(op, &addrs[i], acks[k], err))
+			done(i, judge(op, &addrs[i], links[addrs[i].Interface].link, acks[k], err))
 			k++
 		}
 		start = end
@@ -127,8 +127,8 @@ func (h *Handle) run(op string, addrs []Address, done func(int, Result)) {
 
 // A resolved is what an interface's name stands for during one call.
 type resolved struct {
-	index int
-	err   error
+	link Link
+	err  error
 }
 
 // resolve looks an interface up unless that was done.
@@ -136,8 +136,8 @@ func (h *Handle) resolve(name string, known map[string]resolved) {
 	if _, ok := known[name]; ok {
 		return
 	}
-	index, err := h.lookup(name)
-	known[name] = resolved{index, err}
+	l, err := h.lookup(name)
+	known[name] = resolved{l, err}
 }
 
 // valid reports whether a can be put into a request.
@@ -150,23 +150,23 @@ func valid(a *Address) bool {
 		len(a.Label) < unix.IFNAMSIZ
 }
 
-// lookup asks the kernel for the index of an interface.
-func (h *Handle) lookup(name string) (int, error) {
+// lookup asks the kernel for an interface.
+func (h *Handle) lookup(name string) (Link, error) {
 	if name == "" || len(name) >= unix.IFNAMSIZ {
-		return 0, ErrNoInterface
+		return Link{}, ErrNoInterface
 	}
 	m, err := h.conn.get(unix.RTM_GETLINK, linkRequest(name))
 	switch {
 	case errors.Is(err, unix.ENODEV):
-		return 0, ErrNoInterface
+		return Link{}, ErrNoInterface
 	case err != nil:
-		return 0, err
+		return Link{}, err
 	}
 	l, ok := parseLink(m.body, Link{})
 	if !ok {
-		return 0, ErrNoInterface
+		return Link{}, ErrNoInterface
 	}
-	return l.Index, nil
+	return l, nil
 }
 
 // refusal is the result for an address that was never sent to the kernel.
@@ -175,7 +175,7 @@ func refusal(op string, a *Address, err error) Result {
 		return Result{}
 	}
 	e := &AddressError{Op: op, Address: a.Prefix, Interface: a.Interface, Err: err}
-	if errors.Is(err, ErrInvalid) && a.Label != "" && len(a.Label) >= unix.IFNAMSIZ {
+	if errors.Is(err, ErrInvalid) && len(a.Label) >= unix.IFNAMSIZ {
 		e.Hint = "a label has at most 15 characters"
 	}
 	return Result{Err: e}
@@ -183,7 +183,7 @@ func refusal(op string, a *Address, err error) Result {
 
 // judge turns the kernel's answer into a result. err is what befell the batch as
 // a whole; an answer that did arrive counts all the same.
-func judge(op string, a *Address, k ack, err error) Result {
+func judge(op string, a *Address, l Link, k ack, err error) Result {
 	switch {
 	case k.errno == unix.EEXIST && op == opAdd:
 		return Result{Existed: true}
@@ -197,7 +197,7 @@ func judge(op string, a *Address, k ack, err error) Result {
 	e := &AddressError{Op: op, Address: a.Prefix, Interface: a.Interface, Kernel: k.message, Err: err}
 	if k.errno != 0 {
 		e.Err = k.errno
-		e.Hint = hint(op, a, k.errno)
+		e.Hint = hint(a, l, k.errno)
 	}
 	if errors.Is(e.Err, unix.ENODEV) {
 		e.Err = ErrNoInterface
