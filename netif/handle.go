@@ -10,9 +10,16 @@ import (
 
 // A Handle adds and removes addresses. It is for one goroutine.
 type Handle struct {
-	conn *conn
-	req  []byte // requests of the batch being built
+	conn  *conn
+	req   []byte // requests of the batch being built
+	known func(name string) (Link, bool)
 }
+
+// LookIn has h ask known for an interface before it asks the kernel, which
+// saves the first address of a call a round trip. Whoever follows the links
+// anyway, by a [Watcher], has them at hand. That known may be a moment behind
+// is no harm: the kernel refuses an index that is gone.
+func (h *Handle) LookIn(known func(name string) (Link, bool)) { h.known = known }
 
 // NewHandle opens a Handle in the network namespace of the calling thread.
 func NewHandle() (*Handle, error) {
@@ -135,6 +142,12 @@ type resolved struct {
 func (h *Handle) resolve(name string, known map[string]resolved) {
 	if _, ok := known[name]; ok {
 		return
+	}
+	if h.known != nil {
+		if l, ok := h.known(name); ok {
+			known[name] = resolved{link: l}
+			return
+		}
 	}
 	l, err := h.lookup(name)
 	known[name] = resolved{l, err}

@@ -15,9 +15,9 @@ import (
 )
 
 const (
-	// signalGap is the least time between two signals for changes of addresses.
-	// While thousands of addresses are added, the reader would otherwise compare
-	// its own list with a new snapshot after each few of them.
+	// signalGap is how long after a change of addresses the signal for it comes,
+	// with all changes of that time. While addresses are added, neither this
+	// package nor its user should be busy with each of them.
 	signalGap = 5 * time.Millisecond
 	// retryGap is when a listing of the kernel's tables that failed is tried again.
 	retryGap = 100 * time.Millisecond
@@ -144,17 +144,10 @@ func (w *Watcher) signal() {
 
 // run reads notifications until ctx ends.
 func (w *Watcher) run(ctx context.Context) error {
-	var (
-		next    time.Time // when the next signal for a change of addresses may be given
-		pending bool      // one is waiting for that time
-		retry   time.Time // when to list again, if w.stale
-	)
+	var retry time.Time // when to list again, if w.stale
 	for {
 		var wake time.Time
-		if pending {
-			wake = next
-		}
-		if w.stale && (wake.IsZero() || retry.Before(wake)) {
+		if w.stale {
 			wake = retry
 		}
 		if err := w.file.SetReadDeadline(wake); err != nil {
@@ -165,11 +158,19 @@ func (w *Watcher) run(ctx context.Context) error {
 			return nil
 		}
 		what, err := w.read()
+		if what == addressesChanged && err == nil {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-time.After(signalGap):
+			}
+			what, err = w.readMore()
+			what |= addressesChanged
+		}
 		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 			return fmt.Errorf("netif: watching: %w", err)
 		}
-		now := time.Now()
-		if w.stale && !now.Before(retry) {
+		if now := time.Now(); w.stale && !now.Before(retry) {
 			// The queue is drained, which is when the kernel begins to fill it again.
 			if err := w.list(); err != nil {
 				retry = now.Add(retryGap)
@@ -178,58 +179,63 @@ func (w *Watcher) run(ctx context.Context) error {
 				what |= linksChanged
 			}
 		}
-		switch {
-		case what&linksChanged != 0,
-			what&addressesChanged != 0 && !now.Before(next),
-			pending && !now.Before(next):
+		if what != 0 {
 			w.signal()
-			pending = false
-			next = now.Add(signalGap)
-		case what&addressesChanged != 0:
-			pending = true
 		}
 	}
 }
 
 // read waits for notifications and applies all that wait.
-func (w *Watcher) read() (change, error) {
-	var (
-		what  change
-		fatal error
-		took  bool
-	)
-	err := w.raw.Read(func(fd uintptr) bool {
-		for {
-			n, _, flags, from, err := unix.Recvmsg(int(fd), w.rbuf, nil, unix.MSG_DONTWAIT)
-			switch {
-			case err == unix.EINTR:
-			case err == unix.EAGAIN:
-				return took
-			case err == unix.ENOBUFS:
-				// The queue was full and notifications are lost. What is left is still
-				// read, to make room.
-				w.stale, took = true, true
-				w.overruns++
-			case err != nil:
-				fatal = err
-				return true
-			case !fromKernel(from):
-			case flags&unix.MSG_TRUNC != 0:
-				w.stale, took = true, true
-			default:
-				took = true
-				w.mu.Lock()
-				for m := range messages(w.rbuf[:n]) {
-					what |= w.state.apply(m)
-				}
-				w.mu.Unlock()
-			}
-		}
+func (w *Watcher) read() (what change, err error) {
+	var fatal error
+	err = w.raw.Read(func(fd uintptr) bool {
+		var took bool
+		what, took, fatal = w.drain(int(fd))
+		return took || fatal != nil
 	})
 	if fatal != nil {
 		return what, fatal
 	}
 	return what, err
+}
+
+// readMore applies all notifications that wait, and waits for none.
+func (w *Watcher) readMore() (what change, err error) {
+	var fatal error
+	err = w.raw.Control(func(fd uintptr) { what, _, fatal = w.drain(int(fd)) })
+	if fatal != nil {
+		return what, fatal
+	}
+	return what, err
+}
+
+// drain applies all notifications that wait; took reports whether there were any.
+func (w *Watcher) drain(fd int) (what change, took bool, fatal error) {
+	for {
+		n, _, flags, from, err := unix.Recvmsg(fd, w.rbuf, nil, unix.MSG_DONTWAIT)
+		switch {
+		case err == unix.EINTR:
+		case err == unix.EAGAIN:
+			return what, took, nil
+		case err == unix.ENOBUFS:
+			// The queue was full and notifications are lost. What is left is still
+			// read, to make room.
+			w.stale, took = true, true
+			w.overruns++
+		case err != nil:
+			return what, true, err
+		case !fromKernel(from):
+		case flags&unix.MSG_TRUNC != 0:
+			w.stale, took = true, true
+		default:
+			took = true
+			w.mu.Lock()
+			for m := range messages(w.rbuf[:n]) {
+				what |= w.state.apply(m)
+			}
+			w.mu.Unlock()
+		}
+	}
 }
 
 // list reads the kernel's tables afresh.

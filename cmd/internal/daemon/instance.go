@@ -55,7 +55,8 @@ type instance struct {
 	mismatches map[netip.Addr]mismatch
 	history    []passed
 	once       *logging.Limiter
-	sendError  string // the last one, until an advertisement gets out
+	sendErrors map[string]bool // those reported, until an advertisement gets out
+	sendFails  bool            // the last advertisement did not get out
 }
 
 // counters are those of keepalived's statistics, and some more.
@@ -91,6 +92,7 @@ func newInstance(cfg config.Instance, l *loop, log *slog.Logger) *instance {
 		mismatches: make(map[netip.Addr]mismatch),
 		cached:     make(map[uint8][]vrrpconn.Message),
 		once:       logging.NewLimiter(logLimit),
+		sendErrors: make(map[string]bool),
 		advertised: len(cfg.Addresses),
 	}
 	for _, set := range [][]config.Address{cfg.Addresses, cfg.Excluded} {
@@ -170,7 +172,11 @@ func (inst *instance) messages(priority uint8) ([]vrrpconn.Message, error) {
 func (inst *instance) setLink(view linkView) {
 	was := inst.view
 	inst.view = view
-	if view.source != was.source {
+	if !view.source.IsValid() {
+		// The last word, priority 0, comes from where the others came from.
+		inst.view.source = was.source
+	}
+	if inst.view.source != was.source {
 		clear(inst.cached)
 	}
 	if view.mtu != was.mtu {
@@ -333,19 +339,28 @@ func (inst *instance) dropped(d *vrrpconn.Datagram, err error) {
 	}
 }
 
+// sent counts an advertisement that was handed to the kernel. That the last one
+// did get out, after others had not, is known when the next is sent.
 func (inst *instance) sent(priority uint8) {
 	inst.counters.sent++
 	if priority == vrrp.PriorityStop {
 		inst.counters.priorityZero++
 	}
+	if len(inst.sendErrors) > 0 && !inst.sendFails {
+		clear(inst.sendErrors)
+		inst.log.Info("advertisements are sent again")
+	}
+	inst.sendFails = false
 }
 
 // sendFailed counts an advertisement that did not get out and says so when the
-// reason is new.
+// reason is new. On a link that is in fault only priority 0 is sent, and that
+// it does not get out is no surprise.
 func (inst *instance) sendFailed(err error) {
 	inst.counters.sendErrors++
-	if text := err.Error(); text != inst.sendError {
-		inst.sendError = text
+	inst.sendFails = true
+	if text := err.Error(); len(inst.view.faults) == 0 && !inst.sendErrors[text] {
+		inst.sendErrors[text] = true
 		inst.log.Warn("cannot send advertisement; more of the kind are only counted", "error", err)
 	}
 }
@@ -359,7 +374,7 @@ func (inst *instance) transition(t vrrp.Transition) {
 	}
 	clear(inst.seen)
 	inst.once.Reset("")
-	inst.sendError = ""
+	clear(inst.sendErrors)
 	if len(inst.history) == historyLength {
 		inst.history = append(inst.history[:0], inst.history[1:]...)
 	}

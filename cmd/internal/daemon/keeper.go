@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"log/slog"
+	"runtime"
 	"time"
 
 	"vipd/netif"
@@ -38,6 +39,8 @@ type keeper struct {
 	journal *journal
 	inbox   *mailbox[func()]
 	ended   chan struct{}
+	// links returns the newest view of the interfaces, or nil if there is none.
+	links func() *netif.Snapshot
 
 	// Only the keeper's goroutine uses what follows.
 	holds map[*instance]*hold
@@ -52,6 +55,7 @@ type hold struct {
 	todo   []vrrp.Address          // to be added
 	added  map[vrrp.Address]bool   // in place: true if this keeper put it there
 	failed map[vrrp.Address]string // and why
+	on     map[string]int          // the index that the interface of that name had then
 	queued bool
 	first  bool // nothing of this request was added yet
 
@@ -65,6 +69,7 @@ func newKeeper(log *slog.Logger, table addressTable, j *journal) *keeper {
 	return &keeper{
 		log: log, table: table, journal: j, inbox: newMailbox[func()](),
 		ended: make(chan struct{}), holds: make(map[*instance]*hold),
+		links: func() *netif.Snapshot { return nil },
 	}
 }
 
@@ -112,7 +117,7 @@ func (k *keeper) run(ctx context.Context) {
 func (k *keeper) want(inst *instance, epoch uint64, addrs []vrrp.Address, restore bool) {
 	h := k.holds[inst]
 	if h == nil {
-		h = &hold{inst: inst, added: make(map[vrrp.Address]bool), failed: make(map[vrrp.Address]string)}
+		h = &hold{inst: inst, added: make(map[vrrp.Address]bool), failed: make(map[vrrp.Address]string), on: make(map[string]int)}
 		k.holds[inst] = h
 	}
 	h.wanted, h.epoch, h.first = true, epoch, true
@@ -146,13 +151,33 @@ func (k *keeper) unwant(inst *instance) {
 	// In the order of the configuration, as keepalived does.
 	for _, a := range inst.order {
 		if h.added[a] {
-			gone = append(gone, inst.addresses[a])
+			gone = append(gone, k.where(h, inst.addresses[a]))
 		}
 	}
 	for i, res := range k.table.Remove(gone) {
 		if res.Err != nil {
 			inst.log.Error("cannot remove an address: it may now be on two machines",
 				"address", gone[i].Prefix, "error", res.Err)
+		}
+	}
+}
+
+// where returns an address as it is to be removed: from the interface it was put
+// on, which may have another name by now.
+func (k *keeper) where(h *hold, a netif.Address) netif.Address {
+	if s := k.links(); s != nil {
+		if link, ok := s.LinkByIndex(h.on[a.Interface]); ok {
+			a.Interface = link.Name
+		}
+	}
+	return a
+}
+
+// remember keeps which interface an address was put on.
+func (k *keeper) remember(h *hold, iface string) {
+	if s := k.links(); s != nil {
+		if link, ok := s.Link(iface); ok {
+			h.on[iface] = link.Index
 		}
 	}
 }
@@ -168,8 +193,8 @@ func (k *keeper) work() {
 	}
 	// The first address goes alone, so that it is announced without waiting
 	// for the others.
-	n := min(addChunk, len(h.todo))
-	if h.first {
+	n, first := min(addChunk, len(h.todo)), h.first
+	if first {
 		n, h.first = 1, false
 	}
 	batch := h.todo[:n]
@@ -190,6 +215,7 @@ func (k *keeper) work() {
 		switch {
 		case !res.Existed:
 			h.added[a] = true
+			k.remember(h, a.Interface)
 		case !h.added[a]:
 			h.added[a] = false
 			k.journal.foreign(wanted[i])
@@ -200,6 +226,9 @@ func (k *keeper) work() {
 		k.report(h, vrrp.AddressReady{Epoch: h.epoch, Addrs: ready})
 	}
 	k.enqueue(h)
+	if first {
+		runtime.Gosched() // let it be announced
+	}
 }
 
 // failedToAdd reports an address that could not be added, and has it tried

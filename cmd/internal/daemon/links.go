@@ -184,13 +184,18 @@ func (w *links) hasAddress(s *netif.Snapshot, a netip.Addr) bool {
 	return false
 }
 
-// announceLink returns what the announcer has to know of an interface.
-func (w *links) announceLink(name string) (announceLink, bool) {
+// link returns an interface as it was at the last look.
+func (w *links) link(name string) (netif.Link, bool) {
 	s := w.current.Load()
 	if s == nil {
-		return announceLink{}, false
+		return netif.Link{}, false
 	}
-	link, ok := s.Link(name)
+	return s.Link(name)
+}
+
+// announceLink returns what the announcer has to know of an interface.
+func (w *links) announceLink(name string) (announceLink, bool) {
+	link, ok := w.link(name)
 	if !ok {
 		return announceLink{}, false
 	}

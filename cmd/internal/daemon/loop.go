@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"runtime"
 	"sync"
 	"time"
 
@@ -188,9 +189,7 @@ func (l *loop) turn() {
 	for len(l.effects) > 0 {
 		effects := l.effects
 		l.effects = nil
-		for _, e := range effects {
-			l.carryOut(e)
-		}
+		l.carryOutAll(effects)
 		clear(effects)
 		if l.effects == nil {
 			l.effects = effects[:0]
@@ -291,6 +290,35 @@ func (l *loop) flush() {
 		clear(p.meta)
 		p.out, p.meta = p.out[:0], p.meta[:0]
 	}
+}
+
+// carryOutAll hands the actions on: first what the network waits for, then what
+// people want to know, and in between the effectors get to run.
+func (l *loop) carryOutAll(effects []effect) {
+	urgent := false
+	for _, e := range effects {
+		if !e.tells() {
+			urgent = true
+			l.carryOut(e)
+		}
+	}
+	if urgent {
+		runtime.Gosched()
+	}
+	for _, e := range effects {
+		if e.tells() {
+			l.carryOut(e)
+		}
+	}
+}
+
+// tells reports whether the effect is only for people.
+func (e *effect) tells() bool {
+	switch e.action.(type) {
+	case vrrp.Transition, vrrp.Note:
+		return true
+	}
+	return false
 }
 
 // carryOut hands one action to whoever does it.
