@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/netip"
 	"os"
@@ -46,6 +47,7 @@ It needs CAP_NET_ADMIN and CAP_NET_RAW.`,
 			signal.Ignore(syscall.SIGPIPE)
 			log, queue := logging.New(os.Stderr, format, level)
 			defer queue.Close()
+			defer refuseReload(log)()
 			cfg, err := load(file, func(d config.Diagnostic) {
 				if d.Severity == config.Error {
 					log.Error(d.String())
@@ -64,6 +66,28 @@ It needs CAP_NET_ADMIN and CAP_NET_RAW.`,
 	cmd.Flags().StringVar(&logFormat, "log-format", "auto", "auto, text, journal or json")
 	cmd.Flags().StringVar(&logLevel, "log-level", "info", "debug, info, notice, warn or error")
 	return cmd
+}
+
+// refuseReload keeps a SIGHUP, by which many daemons read their configuration
+// again, from ending this one. It returns what undoes it.
+func refuseReload(log *slog.Logger) (undo func()) {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	done := make(chan struct{})
+	go func() {
+		for {
+			select {
+			case <-hup:
+				log.Warn("this version cannot read its configuration again while it runs; nothing is changed: restart it to apply a new one")
+			case <-done:
+				return
+			}
+		}
+	}()
+	return func() {
+		signal.Stop(hup)
+		close(done)
+	}
 }
 
 // load reads the configuration, reports every diagnostic, and fails if it

@@ -32,6 +32,8 @@ const (
 	// receiveBuffer holds, in the kernel's accounting, what a flood of 100,000
 	// datagrams a second delivers in maxPause.
 	receiveBuffer = 4 << 20
+	// loopEndTimeout is how long the end of a loop is waited for.
+	loopEndTimeout = time.Second
 	// socketRetry is how long after a failure a socket is opened again.
 	socketRetry = time.Second
 )
@@ -154,10 +156,15 @@ func newLoop(name string, log *slog.Logger, w waker, open func(vrrpconn.Config) 
 // never run.
 func (l *loop) post(f func()) { l.inbox.put(f) }
 
-// stop ends the loop and waits for it. Machines are not told: see shutdown.
+// stop ends the loop and waits for it, but not for ever: a loop that hangs must
+// not keep the process from ending. Machines are not told; see Daemon.shutdown.
 func (l *loop) stop() {
 	close(l.done)
-	<-l.ended
+	select {
+	case <-l.ended:
+	case <-time.After(loopEndTimeout):
+		l.log.Error("a protocol loop does not end", "loop", l.name)
+	}
 }
 
 // run is the loop. It returns after stop.
