@@ -55,7 +55,7 @@ type Result struct {
 // fails does not keep the others from being added.
 func (h *Handle) Add(addrs []Address) []Result {
 	results := make([]Result, len(addrs))
-	h.AddFunc(addrs, func(i int, r Result) { results[i] = r })
+	h.run(opAdd, addrs, h.conn.batch, func(i int, r Result) { results[i] = r })
 	return results
 }
 
@@ -63,21 +63,21 @@ func (h *Handle) Add(addrs []Address) []Result {
 // they use the first: done is called for each address in order, in batches of
 // growing size, as soon as the kernel has it. done must not use h.
 func (h *Handle) AddFunc(addrs []Address, done func(i int, r Result)) {
-	h.run(opAdd, addrs, done)
+	// The first batch is small: its first address is then in use within a
+	// fraction of a millisecond, however many follow.
+	h.run(opAdd, addrs, min(16, h.conn.batch), done)
 }
 
 // Remove removes addresses and returns one result per address. One that is not
 // there, or whose interface is not there, needs no removal.
 func (h *Handle) Remove(addrs []Address) []Result {
 	results := make([]Result, len(addrs))
-	h.run(opRemove, addrs, func(i int, r Result) { results[i] = r })
+	h.run(opRemove, addrs, h.conn.batch, func(i int, r Result) { results[i] = r })
 	return results
 }
 
-// run sends the requests for addrs in batches. The first batch is small: its
-// first address is then in use within a fraction of a millisecond, however many
-// follow.
-func (h *Handle) run(op string, addrs []Address, done func(int, Result)) {
+// run sends the requests for addrs in batches that grow from the given size.
+func (h *Handle) run(op string, addrs []Address, size int, done func(int, Result)) {
 	// All look-ups come first: each takes a sequence number, and those of a
 	// batch have to follow one another.
 	links := make(map[string]resolved)
@@ -85,7 +85,6 @@ func (h *Handle) run(op string, addrs []Address, done func(int, Result)) {
 		h.resolve(addrs[i].Interface, links)
 	}
 	refused := make(map[int]error) // addresses of the batch that are not sent at all
-	size := min(16, h.conn.batch)
 	for start := 0; start < len(addrs); {
 		clear(refused)
 		h.req = h.req[:0]

@@ -107,9 +107,9 @@ type Machine struct {
 	// Master.
 	advertAt time.Time
 	epoch    uint64
-	pending  map[Address]struct{} // asked for, no answer yet
-	ready    map[Address]struct{}
-	failed   map[Address]error
+	index    map[Address]int // into places; never changes
+	places   []place         // what became of cfg.Addresses
+	counts   [4]int          // places by placeState
 	settled  bool
 
 	addressFault bool
@@ -117,6 +117,23 @@ type Machine struct {
 
 	out []Action
 }
+
+// A place is what became of one address. They are in a list that is made once:
+// with thousands of addresses, making it anew would hold up the first
+// advertisement of a new master.
+type place struct {
+	state placeState
+	err   error
+}
+
+type placeState uint8
+
+const (
+	placeIdle    placeState = iota // not asked for
+	placePending                   // asked for, no answer yet
+	placeReady
+	placeFailed
+)
 
 // A Peer is a router that was heard, and its last advertisement.
 type Peer struct {
@@ -132,7 +149,37 @@ func New(cfg Config) *Machine {
 	if cfg.DownTimerAdverts == 0 {
 		cfg.DownTimerAdverts = 3
 	}
-	return &Machine{cfg: cfg, priority: cfg.Priority, masterInterval: cfg.Interval}
+	index := make(map[Address]int, len(cfg.Addresses))
+	addrs := make([]Address, 0, len(cfg.Addresses))
+	for _, a := range cfg.Addresses {
+		if _, twice := index[a]; !twice {
+			index[a] = len(addrs)
+			addrs = append(addrs, a)
+		}
+	}
+	cfg.Addresses = addrs
+	m := &Machine{
+		cfg: cfg, priority: cfg.Priority, masterInterval: cfg.Interval,
+		index: index, places: make([]place, len(addrs)),
+	}
+	m.placeAll(placeIdle)
+	return m
+}
+
+// placeAll puts all addresses into one state.
+func (m *Machine) placeAll(s placeState) {
+	for i := range m.places {
+		m.places[i] = place{state: s}
+	}
+	m.counts = [4]int{}
+	m.counts[s] = len(m.places)
+}
+
+// place puts one address into a state.
+func (m *Machine) place(i int, s placeState, err error) {
+	m.counts[m.places[i].state]--
+	m.places[i] = place{s, err}
+	m.counts[s]++
 }
 
 // State returns the present state.
@@ -253,7 +300,8 @@ func (m *Machine) transition(now time.Time, to State, why Reason) {
 		m.lower, m.lowerNoted, m.stopHeard = Peer{}, netip.Addr{}, netip.Addr{}
 	case Master:
 		m.advertAt = time.Time{}
-		m.pending, m.ready, m.failed, m.settled = nil, nil, nil, false
+		m.placeAll(placeIdle)
+		m.settled = false
 	case FaultState:
 		m.retryAt = time.Time{}
 	}
@@ -273,13 +321,8 @@ func (m *Machine) becomeBackup(now, from time.Time, why Reason) {
 func (m *Machine) becomeMaster(now time.Time, why Reason) {
 	m.epoch++
 	m.masterInterval = m.cfg.Interval
-	m.pending = make(map[Address]struct{}, len(m.cfg.Addresses))
-	m.ready = make(map[Address]struct{}, len(m.cfg.Addresses))
-	m.failed = make(map[Address]error)
+	m.placeAll(placePending)
 	m.settled = len(m.cfg.Addresses) == 0
-	for _, a := range m.cfg.Addresses {
-		m.pending[a] = struct{}{}
-	}
 	m.do(SendAdvertisement{Priority: m.priority})
 	if !m.settled {
 		m.do(AddAddresses{Epoch: m.epoch, Addrs: m.cfg.Addresses})
@@ -417,7 +460,7 @@ func (m *Machine) receivedAsMaster(now time.Time, p Peer) {
 		}
 		// Whoever listened to the other one has to learn again where the
 		// addresses are.
-		if len(m.ready) > 0 {
+		if m.counts[placeReady] > 0 {
 			m.do(Reannounce{})
 		}
 		return
@@ -510,23 +553,20 @@ func (m *Machine) addressReady(now time.Time, ev AddressReady) {
 	}
 	var fresh []Address
 	for _, a := range ev.Addrs {
-		_, pending := m.pending[a]
-		_, failed := m.failed[a]
-		if !pending && !failed {
+		i, ok := m.index[a]
+		if !ok || m.places[i].state != placePending && m.places[i].state != placeFailed {
 			continue // not asked for, or known already
 		}
-		delete(m.pending, a)
 		if ev.Err != nil {
-			m.failed[a] = ev.Err
+			m.place(i, placeFailed, ev.Err)
 			continue
 		}
-		delete(m.failed, a)
-		m.ready[a] = struct{}{}
+		m.place(i, placeReady, nil)
 		fresh = append(fresh, a)
 	}
-	settled := !m.settled && len(m.pending) == 0
+	settled := !m.settled && m.counts[placePending] == 0
 	m.settled = m.settled || settled
-	if len(m.pending) == 0 && len(m.ready) == 0 {
+	if m.counts[placePending] == 0 && m.counts[placeReady] == 0 {
 		m.addressFault = true
 		m.checkFaults(now)
 		return
@@ -542,9 +582,8 @@ func (m *Machine) addressLost(ev AddressLost) {
 	}
 	var lost []Address
 	for _, a := range ev.Addrs {
-		if _, ok := m.ready[a]; ok {
-			delete(m.ready, a)
-			m.pending[a] = struct{}{}
+		if i, ok := m.index[a]; ok && m.places[i].state == placeReady {
+			m.place(i, placePending, nil)
 			lost = append(lost, a)
 		}
 	}
@@ -570,22 +609,31 @@ type Snapshot struct {
 	// MasterDownAt, AdvertAt and PreemptAt are zero when they do not run.
 	MasterDownAt, AdvertAt, PreemptAt, StartupUntil time.Time
 	Faults                                          []Fault
-	// Ready and Failed are empty unless master.
-	Ready  map[Address]struct{}
-	Failed map[Address]error
+	// Ready and Failed count the addresses that are in place and that could
+	// not be put there; both are 0 unless master. See also [Machine.Address].
+	Ready, Failed int
 }
 
 // Degraded reports whether the router is master without all of its addresses.
-func (s *Snapshot) Degraded() bool { return s.State == Master && len(s.Failed) > 0 }
+func (s *Snapshot) Degraded() bool { return s.State == Master && s.Failed > 0 }
 
-// Snapshot returns the machine's condition. Its maps belong to the machine and
-// are valid until the next step.
+// Address reports whether an address is in place and, if it could not be put
+// there, why. Only a master has addresses in place.
+func (m *Machine) Address(a Address) (ready bool, err error) {
+	i, ok := m.index[a]
+	if !ok {
+		return false, nil
+	}
+	return m.places[i].state == placeReady, m.places[i].err
+}
+
+// Snapshot returns the machine's condition.
 func (m *Machine) Snapshot() Snapshot {
 	s := Snapshot{
 		State: m.state, Since: m.since, Reason: m.reason, Priority: m.priority, Source: m.source,
 		MasterInterval: m.masterInterval, MasterDownAt: m.masterDownAt, AdvertAt: m.advertAt,
 		PreemptAt: m.preemptAt, StartupUntil: m.startupUntil, Faults: m.faults(),
-		Ready: m.ready, Failed: m.failed,
+		Ready: m.counts[placeReady], Failed: m.counts[placeFailed],
 	}
 	if m.state == Backup {
 		s.Master, s.Lower = m.master, m.lower

@@ -95,7 +95,7 @@ func refuseReload(log *slog.Logger) (undo func()) {
 func load(file string, report func(config.Diagnostic)) (*config.Config, error) {
 	cfg, diags := config.Load(file)
 	if cfg != nil && !diags.HasErrors() {
-		diags = append(diags, cfg.CheckSystem(hostInterfaces{})...)
+		diags = append(diags, cfg.CheckSystem(make(hostInterfaces))...)
 	}
 	for _, d := range diags {
 		report(d)
@@ -107,26 +107,40 @@ func load(file string, report func(config.Diagnostic)) (*config.Config, error) {
 }
 
 // hostInterfaces tells the configuration check about the interfaces of this
-// host.
-type hostInterfaces struct{}
+// host, and asks the kernel about each but once.
+type hostInterfaces map[string]hostInterface
+
+type hostInterface struct {
+	addrs  []netip.Prefix
+	exists bool
+}
 
 // InterfaceAddrs implements config.System.
-func (hostInterfaces) InterfaceAddrs(name string) ([]netip.Prefix, bool) {
+func (h hostInterfaces) InterfaceAddrs(name string) ([]netip.Prefix, bool) {
+	known, ok := h[name]
+	if !ok {
+		known = lookUp(name)
+		h[name] = known
+	}
+	return known.addrs, known.exists
+}
+
+func lookUp(name string) hostInterface {
 	ifi, err := net.InterfaceByName(name)
 	if err != nil {
-		return nil, false
+		return hostInterface{}
 	}
 	addrs, err := ifi.Addrs()
 	if err != nil {
-		return nil, false
+		return hostInterface{}
 	}
-	var out []netip.Prefix
+	out := hostInterface{exists: true}
 	for _, a := range addrs {
 		if p, err := netip.ParsePrefix(a.String()); err == nil {
-			out = append(out, p)
+			out.addrs = append(out.addrs, p)
 		}
 	}
-	return out, true
+	return out
 }
 
 func checkCommand() *cobra.Command {

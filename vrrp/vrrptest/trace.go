@@ -327,7 +327,7 @@ func (t *tracer) state() {
 		fmt.Fprintf(&t.out, ", fault: %s", f)
 	}
 	if s.Degraded() {
-		fmt.Fprintf(&t.out, ", degraded: %d addresses missing", len(s.Failed))
+		fmt.Fprintf(&t.out, ", degraded: %d addresses missing", s.Failed)
 	}
 	t.out.WriteByte('\n')
 }

@@ -117,7 +117,8 @@ func claimName(inst config.Instance) string {
 }
 
 // build makes the loops and effectors and cleans up after an earlier run.
-func (d *Daemon) build(table *netif.Handle, watcher *netif.Watcher) error {
+func (d *Daemon) build(handle *netif.Handle, watcher *netif.Watcher) error {
+	table := secondaries{handle, d.log}
 	snapshot := watcher.Snapshot()
 	var wanted []netif.Address
 	for _, inst := range d.cfg.Instances {
@@ -138,7 +139,7 @@ func (d *Daemon) build(table *netif.Handle, watcher *netif.Watcher) error {
 	d.journal = j
 	d.keeper = newKeeper(d.log, table, j)
 	d.links = &links{watcher: watcher, journal: j, last: make(map[*instance]linkView)}
-	table.LookIn(d.links.link)
+	handle.LookIn(d.links.link)
 	d.keeper.links = d.links.current.Load
 	d.garper = newGarper(d.log, d.links.announceLink,
 		func(index int) (frameSender, error) { return arp.Open(index) },

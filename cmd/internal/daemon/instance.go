@@ -51,7 +51,8 @@ type instance struct {
 	wakeAt time.Time
 
 	counters   counters
-	seen       map[vrrp.Address]time.Time // ready addresses, and when the kernel last showed them
+	seen       map[vrrp.Address]time.Time // ready addresses: zero when the kernel has shown them, else since when it has not
+	looksAgain bool                       // a timer runs for those that were not shown
 	mismatches map[netip.Addr]mismatch
 	history    []passed
 	once       *logging.Limiter
@@ -267,16 +268,20 @@ func maxAddresses(cfg config.Instance, mtu int) int {
 // has, and tells the machine of any that somebody else took away.
 //
 // The kernel's list may be older than the address: one counts as lost only
-// after it was seen, or when it did not show for a while.
+// after it was seen, or when it did not show for a while. That while ends
+// without anything else happening, so it has a timer.
 func (inst *instance) reconcile() {
 	if inst.m.State() != vrrp.Master || inst.view.present == nil {
 		return
 	}
 	const patience = 2 * time.Second
-	s := inst.m.Snapshot()
 	now := time.Now()
+	waiting := false
 	var lost []vrrp.Address
-	for a := range s.Ready {
+	for _, a := range inst.order {
+		if ready, _ := inst.m.Address(a); !ready {
+			continue
+		}
 		since, known := inst.seen[a]
 		switch {
 		case inst.noTrack[a]:
@@ -284,15 +289,26 @@ func (inst *instance) reconcile() {
 			inst.seen[a] = time.Time{}
 		case !known:
 			inst.seen[a] = now
-		case since.IsZero() || now.Sub(since) > patience:
+			waiting = true
+		case since.IsZero() || now.Sub(since) >= patience:
 			delete(inst.seen, a)
 			lost = append(lost, a)
+		default:
+			waiting = true
 		}
+	}
+	if waiting && !inst.looksAgain {
+		inst.looksAgain = true
+		time.AfterFunc(patience, func() {
+			inst.loop.post(func() {
+				inst.looksAgain = false
+				inst.reconcile()
+			})
+		})
 	}
 	if len(lost) == 0 {
 		return
 	}
-	slices.SortFunc(lost, func(a, b vrrp.Address) int { return a.IP.Compare(b.IP) })
 	inst.counters.restored += uint64(len(lost))
 	inst.log.Warn("somebody removed addresses of this master; putting them back", "addresses", lost)
 	inst.loop.step(inst, now, vrrp.AddressLost{Addrs: lost})

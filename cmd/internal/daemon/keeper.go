@@ -182,30 +182,58 @@ func (k *keeper) remember(h *hold, iface string) {
 	}
 }
 
-// work does one portion of adding, for the instance whose turn it is.
+// A wish is one address of a batch.
+type wish struct {
+	h    *hold
+	addr vrrp.Address
+}
+
+// work does one portion of adding. An instance whose turn comes first gets one
+// address, so that this one is announced without waiting for its others; those
+// of several instances that become master together share a batch.
 func (k *keeper) work() {
-	h := k.queue[0]
-	k.queue[0] = nil
-	k.queue = k.queue[1:]
-	h.queued = false
-	if !h.wanted || len(h.todo) == 0 {
-		return
+	var batch []wish
+	var wanted []netif.Address
+	first := false
+	for turns := len(k.queue); turns > 0 && len(batch) < addChunk; turns-- {
+		h := k.queue[0]
+		k.queue[0] = nil
+		k.queue = k.queue[1:]
+		h.queued = false
+		if !h.wanted {
+			continue
+		}
+		n := min(addChunk-len(batch), len(h.todo))
+		if h.first && n > 0 {
+			n, h.first, first = 1, false, true
+		}
+		for _, a := range h.todo[:n] {
+			batch = append(batch, wish{h, a})
+			wanted = append(wanted, h.inst.addresses[a])
+		}
+		h.todo = h.todo[n:]
+		k.enqueue(h)
 	}
-	// The first address goes alone, so that it is announced without waiting
-	// for the others.
-	n, first := min(addChunk, len(h.todo)), h.first
+	results := k.table.Add(wanted)
+	for len(batch) > 0 {
+		n := 1
+		for n < len(batch) && batch[n].h == batch[0].h {
+			n++
+		}
+		k.added(batch[:n], wanted[:n], results[:n])
+		batch, wanted, results = batch[n:], wanted[n:], results[n:]
+	}
 	if first {
-		n, h.first = 1, false
+		runtime.Gosched() // let them be announced
 	}
-	batch := h.todo[:n]
-	h.todo = h.todo[n:]
-	wanted := make([]netif.Address, n)
-	for i, a := range batch {
-		wanted[i] = h.inst.addresses[a]
-	}
+}
+
+// added takes in what became of addresses of one instance, and reports it.
+func (k *keeper) added(batch []wish, wanted []netif.Address, results []netif.Result) {
+	h := batch[0].h
 	var ready []vrrp.Address
-	for i, res := range k.table.Add(wanted) {
-		a := batch[i]
+	for i, res := range results {
+		a := batch[i].addr
 		if res.Err != nil {
 			k.failedToAdd(h, a, res.Err)
 			continue
@@ -224,10 +252,6 @@ func (k *keeper) work() {
 	}
 	if len(ready) > 0 {
 		k.report(h, vrrp.AddressReady{Epoch: h.epoch, Addrs: ready})
-	}
-	k.enqueue(h)
-	if first {
-		runtime.Gosched() // let it be announced
 	}
 }
 

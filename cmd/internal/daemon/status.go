@@ -93,7 +93,7 @@ func (inst *instance) status() control.Instance {
 	for _, f := range s.Faults {
 		out.Faults = append(out.Faults, control.Fault{Kind: f.Kind.String(), Name: f.Name, Text: f.String(), Since: s.Since})
 	}
-	missing := inst.addressStatus(&out, &s)
+	missing := inst.addressStatus(&out)
 	if s.State == vrrp.Master && missing > 0 {
 		out.Degraded = true
 		out.DegradedText = degradedText(missing, len(out.Addresses))
@@ -112,16 +112,16 @@ func (inst *instance) status() control.Instance {
 
 // addressStatus adds the addresses, and returns how many of them a master
 // lacks.
-func (inst *instance) addressStatus(out *control.Instance, s *vrrp.Snapshot) int {
+func (inst *instance) addressStatus(out *control.Instance) int {
 	missing := 0
 	add := func(a config.Address, advertised bool) {
 		key := vrrp.Address{IP: a.Prefix.Addr(), Interface: a.Interface}
-		_, ready := s.Ready[key]
+		ready, err := inst.m.Address(key)
 		row := control.Address{Address: a.Prefix, Interface: a.Interface, Label: a.Label, Advertised: advertised}
 		if inst.view.present != nil {
 			row.Present = inst.view.present(key)
 		}
-		if err := s.Failed[key]; err != nil {
+		if err != nil {
 			row.Error = err.Error()
 		}
 		if !ready {
