@@ -20,19 +20,20 @@ type Snapshot struct {
 type addrList struct {
 	list []*PresentAddress
 
-	once sync.Once
-	set  map[netip.Addr]struct{} // made when first asked
+	once  sync.Once
+	table map[netip.Addr]*PresentAddress // made when first asked
 }
 
-func (l *addrList) has(a netip.Addr) bool {
+func (l *addrList) find(a netip.Addr) *PresentAddress {
 	l.once.Do(func() {
-		l.set = make(map[netip.Addr]struct{}, len(l.list))
+		l.table = make(map[netip.Addr]*PresentAddress, len(l.list))
 		for _, p := range l.list {
-			l.set[p.Addr()] = struct{}{}
+			if l.table[p.Addr()] == nil {
+				l.table[p.Addr()] = p
+			}
 		}
 	})
-	_, ok := l.set[a]
-	return ok
+	return l.table[a]
 }
 
 // Link returns the interface of that name.
@@ -82,8 +83,19 @@ func (s *Snapshot) AddressesOf(index int) []PresentAddress {
 // Has reports whether an interface has an address, whatever its prefix length.
 // It costs one look into a table.
 func (s *Snapshot) Has(index int, addr netip.Addr) bool {
-	l, ok := s.addrs[index]
-	return ok && l.has(addr.Unmap().WithZone(""))
+	_, ok := s.Find(index, addr)
+	return ok
+}
+
+// Find returns an address of an interface, whatever its prefix length; the first
+// if there are several. It costs one look into a table.
+func (s *Snapshot) Find(index int, addr netip.Addr) (PresentAddress, bool) {
+	if l, ok := s.addrs[index]; ok {
+		if p := l.find(addr.Unmap().WithZone("")); p != nil {
+			return *p, true
+		}
+	}
+	return PresentAddress{}, false
 }
 
 // Primary returns the address of an interface to send adverts from, as

@@ -1,6 +1,8 @@
 package vrrp
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -34,9 +36,14 @@ func (s State) String() string {
 	return fmt.Sprintf("State(%d)", uint8(s))
 }
 
-// addressRetry is how long a machine of whose addresses none could be added
-// stays out of the election before it tries again.
-const addressRetry = 10 * time.Second
+// addressRetryMin and addressRetryMax bound how long a machine of whose
+// addresses none could be added stays out of the election before it tries again.
+// It takes longer each time: every attempt takes the addresses from a router
+// that has them.
+const (
+	addressRetryMin = 10 * time.Second
+	addressRetryMax = 5 * time.Minute
+)
 
 // A Config is what a [Machine] has to know of its virtual router.
 type Config struct {
@@ -112,7 +119,8 @@ type Machine struct {
 	counts   [4]int          // places by placeState
 	settled  bool
 
-	addressFault bool
+	addressErr   error // why none could be added; not nil: a fault
+	addressTries int   // how often in a row
 	retryAt      time.Time
 
 	out []Action
@@ -185,6 +193,9 @@ func (m *Machine) place(i int, s placeState, err error) {
 // State returns the present state.
 func (m *Machine) State() State { return m.state }
 
+// errNoAddress stands for the reason when the last answer was not the failure.
+var errNoAddress = errors.New("all have failed")
+
 // Epoch returns the number of the present mastership; it changes with every
 // one. Answers to [AddAddresses] carry it.
 func (m *Machine) Epoch() uint64 { return m.epoch }
@@ -198,7 +209,7 @@ func (m *Machine) NextWake() (time.Time, bool) {
 	case Master:
 		return m.advertAt, true
 	case FaultState:
-		if m.addressFault {
+		if m.addressErr != nil {
 			return m.retryAt, true
 		}
 	}
@@ -228,6 +239,10 @@ func (m *Machine) Step(now time.Time, ev Event) []Action {
 		m.checkFaults(now)
 	case Link:
 		m.source = ev.Source.WithZone("")
+		if len(ev.Faults) == 0 && len(m.link) > 0 {
+			// Whatever kept the addresses from being added may have been that.
+			m.addressErr, m.addressTries = nil, 0
+		}
 		m.link = slices.Clone(ev.Faults)
 		m.checkFaults(now)
 	case AddressReady:
@@ -349,9 +364,11 @@ func (m *Machine) wake(now time.Time, ev Wake) {
 			m.advertAt = now.Add(m.cfg.Interval)
 		}
 	case FaultState:
-		if m.addressFault && !now.Before(m.retryAt) {
-			m.addressFault = false
-			m.checkFaults(now)
+		if m.addressErr != nil && !now.Before(m.retryAt) {
+			m.addressErr = nil
+			if len(m.faults()) == 0 {
+				m.enterElection(now, Reason{Kind: ReasonRetry})
+			}
 		}
 	}
 }
@@ -515,8 +532,8 @@ func (m *Machine) setPriority(p uint8) {
 // faults returns everything that keeps this router out of the election.
 func (m *Machine) faults() []Fault {
 	var own []Fault
-	if m.addressFault {
-		own = []Fault{{Kind: FaultAddresses}}
+	if m.addressErr != nil {
+		own = []Fault{{Kind: FaultAddresses, Detail: m.addressErr.Error()}}
 	}
 	return unionFaults(m.link, m.health, own)
 }
@@ -542,8 +559,9 @@ func (m *Machine) enterFault(now time.Time) {
 		m.do(RemoveAddresses{})
 	}
 	m.transition(now, FaultState, Reason{Kind: ReasonFault, Faults: m.faults()})
-	if m.addressFault {
-		m.retryAt = now.Add(addressRetry)
+	if m.addressErr != nil {
+		m.retryAt = now.Add(min(addressRetryMin<<min(m.addressTries, 8), addressRetryMax))
+		m.addressTries++
 	}
 }
 
@@ -562,12 +580,13 @@ func (m *Machine) addressReady(now time.Time, ev AddressReady) {
 			continue
 		}
 		m.place(i, placeReady, nil)
+		m.addressTries = 0
 		fresh = append(fresh, a)
 	}
 	settled := !m.settled && m.counts[placePending] == 0
 	m.settled = m.settled || settled
 	if m.counts[placePending] == 0 && m.counts[placeReady] == 0 {
-		m.addressFault = true
+		m.addressErr = cmp.Or(ev.Err, errNoAddress)
 		m.checkFaults(now)
 		return
 	}

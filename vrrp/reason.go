@@ -34,6 +34,9 @@ const (
 	ReasonFault
 	// ReasonRecovered: the last fault is gone.
 	ReasonRecovered
+	// ReasonRetry: it tries again to add its addresses, of which none could be
+	// added before.
+	ReasonRetry
 	// ReasonShutdown: the operator stopped it.
 	ReasonShutdown
 	// ReasonLowerPriorityMaster: another master with a lower priority, or the
@@ -60,6 +63,7 @@ var reasonNames = [...]string{
 	ReasonHigherAddress:        "higher-address",
 	ReasonFault:                "fault",
 	ReasonRecovered:            "recovered",
+	ReasonRetry:                "retry",
 	ReasonShutdown:             "shutdown",
 	ReasonLowerPriorityMaster:  "lower-priority-master",
 	ReasonLowerPriorityIgnored: "lower-priority-ignored",
@@ -109,6 +113,8 @@ func (r Reason) String() string {
 		return faultList(r.Faults)
 	case ReasonRecovered:
 		return "recovered from: " + faultList(r.Faults)
+	case ReasonRetry:
+		return "tries its addresses again"
 	case ReasonShutdown:
 		return "stopped by the operator"
 	case ReasonLowerPriorityMaster:

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
-	"net/netip"
 	"os"
 	"os/signal"
 	"runtime"
@@ -58,7 +56,13 @@ It needs CAP_NET_ADMIN and CAP_NET_RAW.`,
 			if err != nil {
 				return err
 			}
-			return daemon.Run(cmd.Context(), cfg, daemon.Options{ConfigFile: file, RunDir: runDir, Version: versionText(), Log: log})
+			err = daemon.Run(cmd.Context(), cfg, daemon.Options{ConfigFile: file, RunDir: runDir, Version: versionText(), Log: log})
+			if err != nil {
+				// In the log, where the rest of the story is.
+				log.Error("vipd ends", "error", err)
+				return &exitError{code: exitCode(err)}
+			}
+			return nil
 		},
 	}
 	cmd.Flags().StringVarP(&file, "file", "f", defaultConfigFile, "configuration `FILE`")
@@ -95,7 +99,11 @@ func refuseReload(log *slog.Logger) (undo func()) {
 func load(file string, report func(config.Diagnostic)) (*config.Config, error) {
 	cfg, diags := config.Load(file)
 	if cfg != nil && !diags.HasErrors() {
-		diags = append(diags, cfg.CheckSystem(make(hostInterfaces))...)
+		host, err := daemon.ReadInterfaces()
+		if err != nil {
+			return nil, fmt.Errorf("looking at the interfaces of this host: %w", err)
+		}
+		diags = append(diags, cfg.CheckSystem(host)...)
 	}
 	for _, d := range diags {
 		report(d)
@@ -104,43 +112,6 @@ func load(file string, report func(config.Diagnostic)) (*config.Config, error) {
 		return nil, &exitError{exitUsage, fmt.Errorf("%s: the configuration has errors; nothing is run", file)}
 	}
 	return cfg, nil
-}
-
-// hostInterfaces tells the configuration check about the interfaces of this
-// host, and asks the kernel about each but once.
-type hostInterfaces map[string]hostInterface
-
-type hostInterface struct {
-	addrs  []netip.Prefix
-	exists bool
-}
-
-// InterfaceAddrs implements config.System.
-func (h hostInterfaces) InterfaceAddrs(name string) ([]netip.Prefix, bool) {
-	known, ok := h[name]
-	if !ok {
-		known = lookUp(name)
-		h[name] = known
-	}
-	return known.addrs, known.exists
-}
-
-func lookUp(name string) hostInterface {
-	ifi, err := net.InterfaceByName(name)
-	if err != nil {
-		return hostInterface{}
-	}
-	addrs, err := ifi.Addrs()
-	if err != nil {
-		return hostInterface{}
-	}
-	out := hostInterface{exists: true}
-	for _, a := range addrs {
-		if p, err := netip.ParsePrefix(a.String()); err == nil {
-			out.addrs = append(out.addrs, p)
-		}
-	}
-	return out
 }
 
 func checkCommand() *cobra.Command {

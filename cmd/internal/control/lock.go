@@ -124,8 +124,8 @@ func (e *ClaimedError) Error() string {
 }
 
 // claimBacklog bounds the connections that ask a claim for its owner. They are
-// never accepted, so each stays in the queue; when it is full the owner's pid
-// is no longer told, which is all that is lost.
+// never accepted, so each stays in the queue; when it is full the owner is no
+// longer told. Whoever is refused then must take it for one to respect.
 const claimBacklog = 16
 
 // Claim takes a virtual router for this process, in the network namespace of

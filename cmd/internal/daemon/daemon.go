@@ -71,10 +71,23 @@ func Run(ctx context.Context, cfg *config.Config, opts Options) (err error) {
 		return err
 	}
 	closers = append(closers, lock)
+	type virtualRouter struct {
+		on     string
+		family vrrp.Family
+		vrid   uint8
+	}
+	claimed := make(map[virtualRouter]bool)
 	for _, inst := range cfg.Instances {
-		claim, err := control.Claim(claimName(inst), inst.Family, inst.VRID)
-		if taken, ok := errors.AsType[*control.ClaimedError](err); ok && taken.UID != 0 && taken.UID != os.Geteuid() {
+		// Unicast instances with different peers may share a VRID.
+		vr := virtualRouter{claimName(inst), inst.Family, inst.VRID}
+		if claimed[vr] {
+			continue
+		}
+		claimed[vr] = true
+		claim, err := control.Claim(vr.on, vr.family, vr.vrid)
+		if taken, ok := errors.AsType[*control.ClaimedError](err); ok && taken.UID > 0 && taken.UID != os.Geteuid() {
 			// Anybody may take such a name, but not keep a daemon from running.
+			// An owner that is not known is respected.
 			d.log.Warn("an unprivileged process holds the name that keeps two daemons from running one instance", "instance", inst.Name, "pid", taken.PID, "uid", taken.UID)
 			continue
 		}
@@ -128,11 +141,7 @@ func (d *Daemon) build(handle *netif.Handle, watcher *netif.Watcher) error {
 			}
 		}
 	}
-	present := func(a netif.Address) bool {
-		link, ok := snapshot.Link(a.Interface)
-		return ok && snapshot.Has(link.Index, a.Prefix.Addr())
-	}
-	j, err := openJournal(d.opts.RunDir, d.log, table, present, wanted)
+	j, err := openJournal(d.opts.RunDir, d.log, table, finder(snapshot), wanted)
 	if err != nil {
 		return err
 	}
@@ -213,8 +222,14 @@ func (d *Daemon) serve(ctx context.Context, server *control.Server) error {
 	for _, l := range d.loops {
 		l.stop()
 	}
-	<-d.keeper.ended
-	<-d.garper.ended
+	end := time.After(loopEndTimeout)
+	for _, ended := range []<-chan struct{}{d.keeper.ended, d.garper.ended} {
+		select {
+		case <-ended:
+		case <-end:
+			d.log.Error("the kernel does not answer; not waiting for it any longer")
+		}
+	}
 	err := group.Wait()
 	if errors.Is(err, context.Canceled) {
 		return nil
@@ -245,7 +260,7 @@ func (d *Daemon) shutdown() {
 		}
 	}
 	if err := d.keeper.settle(ctx); err != nil {
-		d.log.Error("addresses are not removed in time; the next start removes them", "after", stopTimeout)
+		d.log.Error("addresses are left; the next start removes them", "error", err)
 		return
 	}
 	d.journal.remove()
@@ -268,11 +283,18 @@ func (d *Daemon) feedWatchdog(ctx context.Context) error {
 	for i := range members {
 		members[i] = w.Join()
 	}
+	var idle *sdnotify.Member // speaks for a daemon that has nothing to run
+	if len(members) == 0 {
+		idle = w.Join()
+	}
 	ticker := time.NewTicker(interval / 4)
 	defer ticker.Stop()
 	for {
 		for i, l := range d.loops {
 			l.post(func() { members[i].Beat(time.Now()) })
+		}
+		if idle != nil {
+			idle.Beat(time.Now())
 		}
 		select {
 		case <-ctx.Done():

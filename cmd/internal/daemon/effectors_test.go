@@ -27,6 +27,7 @@ type fakeTable struct {
 	refuse  map[netip.Prefix]error
 	batches []int
 	slow    time.Duration // how long each batch takes
+	keep    error         // why nothing can be removed
 }
 
 func (f *fakeTable) Add(addrs []netif.Address) []netif.Result {
@@ -51,6 +52,13 @@ func (f *fakeTable) Add(addrs []netif.Address) []netif.Result {
 func (f *fakeTable) Remove(addrs []netif.Address) []netif.Result {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.keep != nil {
+		out := make([]netif.Result, len(addrs))
+		for i := range out {
+			out[i].Err = f.keep
+		}
+		return out
+	}
 	for _, a := range addrs {
 		f.present = slices.DeleteFunc(f.present, func(p netip.Prefix) bool { return p == a.Prefix })
 	}
@@ -66,6 +74,18 @@ func (f *fakeTable) list() []string {
 	}
 	slices.Sort(out)
 	return out
+}
+
+// finder looks addresses up that were added by the given protocol.
+func (f *fakeTable) finder(protocol uint8) addressFinder {
+	return func(a vrrp.Address) (netif.PresentAddress, bool) {
+		for _, p := range f.present {
+			if p.Addr() == a.IP {
+				return netif.PresentAddress{Prefix: p, Protocol: protocol}, true
+			}
+		}
+		return netif.PresentAddress{}, false
+	}
 }
 
 // A fakeSender records frames with the time at which they were sent.
@@ -279,26 +299,75 @@ func TestTheJournalCleansUpWhatItRecordedAndNothingElse(t *testing.T) {
 	}
 	dir := t.TempDir()
 	table := &fakeTable{present: prefixes(own)}
-	presence := func(a netif.Address) bool { return slices.Contains(table.present, a.Prefix) }
-	j, err := openJournal(dir, quiet(), table, presence, wanted())
-	if err != nil {
+	find := table.finder(netif.Protocol)
+	if _, err := openJournal(dir, quiet(), table, find, wanted()); err != nil {
 		t.Fatal(err)
-	}
-	if !j.owns(vrrp.Address{IP: prefixes(ours)[0].Addr(), Interface: "eth0"}) || j.owns(vrrp.Address{IP: prefixes(own)[0].Addr(), Interface: "eth0"}) {
-		t.Error("the record takes the host's own address for vipd's")
 	}
 	// The crash.
 	table.present = prefixes(ours, own, "192.0.2.200/24")
-	if j, err = openJournal(dir, quiet(), table, presence, wanted()); err != nil {
+	j, err := openJournal(dir, quiet(), table, find, wanted())
+	if err != nil {
 		t.Fatal(err)
 	}
 	if got := table.list(); !slices.Equal(got, []string{own, "192.0.2.200/24"}) {
 		t.Errorf("after cleaning up the host has %v", got)
 	}
+	key := func(p string) vrrp.Address { return vrrp.Address{IP: prefixes(p)[0].Addr(), Interface: "eth0"} }
+	table.present = prefixes(ours, own)
+	if !j.owns(key(ours), find) || j.owns(key(own), find) || j.owns(key(third), find) {
+		t.Error("the record does not tell vipd's addresses from the host's")
+	}
 	j.remove()
 	if _, err := os.Stat(filepath.Join(dir, "addresses.json")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the record is still there: %v", err)
 	}
+}
+
+// TestAnAddressThatSomebodyElseAddedIsNotCleanedUp finds a recorded address
+// that an operator has put there in the meantime.
+func TestAnAddressThatSomebodyElseAddedIsNotCleanedUp(t *testing.T) {
+	if !kernelTells() {
+		t.Skip("the kernel does not tell who added an address")
+	}
+	dir := t.TempDir()
+	table := &fakeTable{}
+	wanted := []netif.Address{{Prefix: prefixes("192.0.2.10/24")[0], Interface: "eth0"}}
+	const byNobody = 0
+	if _, err := openJournal(dir, quiet(), table, table.finder(byNobody), wanted); err != nil {
+		t.Fatal(err)
+	}
+	table.present = prefixes("192.0.2.10/24")
+	if _, err := openJournal(dir, quiet(), table, table.finder(byNobody), wanted); err != nil {
+		t.Fatal(err)
+	}
+	if len(table.present) != 1 {
+		t.Error("the address was removed")
+	}
+}
+
+// TestAnAddressThatCannotBeRemovedIsTriedAgain has the kernel refuse a removal
+// for a while.
+func TestAnAddressThatCannotBeRemovedIsTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		table := &fakeTable{}
+		r := newEffectorRig(t, table, prefixes("192.0.2.10/24"), nil)
+		defer r.end()
+		time.Sleep(time.Second)
+		table.mu.Lock()
+		table.keep = errors.New("busy")
+		table.mu.Unlock()
+		r.event(vrrp.Link{Faults: []vrrp.Fault{{Kind: vrrp.FaultInterfaceDown, Name: "eth0"}}})
+		if got := table.list(); len(got) != 1 {
+			t.Fatalf("the host has %v", got)
+		}
+		table.mu.Lock()
+		table.keep = nil
+		table.mu.Unlock()
+		time.Sleep(removeRetry + time.Millisecond)
+		if got := table.list(); len(got) != 0 {
+			t.Errorf("the host still has %v", got)
+		}
+	})
 }
 
 // TestAJournalThatCannotBeTrustedRemovesNothing offers records from before a
@@ -325,7 +394,7 @@ func TestAJournalThatCannotBeTrustedRemovesNothing(t *testing.T) {
 				t.Fatal(err)
 			}
 			table := &fakeTable{present: prefixes("192.0.2.10/24")}
-			if _, err := openJournal(dir, quiet(), table, func(netif.Address) bool { return true }, nil); err != nil {
+			if _, err := openJournal(dir, quiet(), table, table.finder(netif.Protocol), nil); err != nil {
 				t.Fatal(err)
 			}
 			if len(table.present) != 1 {

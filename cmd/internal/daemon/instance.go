@@ -43,21 +43,26 @@ type instance struct {
 	ipID   uint16
 	cached map[uint8][]vrrpconn.Message // advertisements by priority
 
-	view        linkView
-	socketError error
-	advertised  int // how many of order are advertised: what fits the MTU
+	view          linkView
+	socketError   error
+	socketRetries bool // a timer runs
+	advertised    int  // how many of order are advertised: what fits the MTU
 
 	heapAt int // index in the loop's heap, -1 when not in it
 	wakeAt time.Time
 
 	counters   counters
 	seen       map[vrrp.Address]time.Time // ready addresses: zero when the kernel has shown them, else since when it has not
+	restores   int                        // how often addresses were put back, lately
+	restoredAt time.Time                  // and when last
 	looksAgain bool                       // a timer runs for those that were not shown
 	mismatches map[netip.Addr]mismatch
+	faultSince map[faultKey]time.Time
 	history    []passed
-	once       *logging.Limiter
-	sendErrors map[string]bool // those reported, until an advertisement gets out
-	sendFails  bool            // the last advertisement did not get out
+	once       *logging.Limiter // for what is wrong with datagrams
+	notes      *logging.Limiter // for what the machine notes: not to be crowded out
+	sendErrors map[string]bool  // those reported, until an advertisement gets out
+	sendFails  bool             // the last advertisement did not get out
 }
 
 // counters are those of keepalived's statistics, and some more.
@@ -68,6 +73,12 @@ type counters struct {
 	sendErrors                         uint64
 	restored                           uint64
 	drops                              [vrrpconn.NumDrops]uint64
+}
+
+// A faultKey tells faults apart, whatever their details.
+type faultKey struct {
+	kind vrrp.FaultKind
+	name string
 }
 
 // A mismatch is how the configuration of a peer that is heard differs.
@@ -93,6 +104,7 @@ func newInstance(cfg config.Instance, l *loop, log *slog.Logger) *instance {
 		mismatches: make(map[netip.Addr]mismatch),
 		cached:     make(map[uint8][]vrrpconn.Message),
 		once:       logging.NewLimiter(logLimit),
+		notes:      logging.NewLimiter(logLimit),
 		sendErrors: make(map[string]bool),
 		advertised: len(cfg.Addresses),
 	}
@@ -193,6 +205,7 @@ func (inst *instance) setLink(view linkView) {
 		inst.loop.detachLater(inst)
 	}
 	inst.loop.step(inst, time.Now(), vrrp.Link{Source: view.source, Faults: faults})
+	inst.dateFaults()
 	inst.reconcile()
 }
 
@@ -210,13 +223,17 @@ func (inst *instance) portKey() portKey {
 // returns the fault.
 func (l *loop) socketFault(inst *instance, err error) vrrp.Fault {
 	inst.socketError = err
-	time.AfterFunc(socketRetry, func() {
-		l.post(func() {
-			if inst.socketError != nil {
-				inst.setLink(inst.view)
-			}
+	if !inst.socketRetries {
+		inst.socketRetries = true
+		time.AfterFunc(socketRetry, func() {
+			l.post(func() {
+				inst.socketRetries = false
+				if inst.socketError != nil {
+					inst.setLink(inst.view)
+				}
+			})
 		})
-	})
+	}
 	return vrrp.Fault{Kind: vrrp.FaultSocket, Name: inst.cfg.Interface, Detail: err.Error()}
 }
 
@@ -306,12 +323,57 @@ func (inst *instance) reconcile() {
 			})
 		})
 	}
-	if len(lost) == 0 {
+	if len(lost) == 0 || !inst.mayRestore(now) {
 		return
 	}
 	inst.counters.restored += uint64(len(lost))
-	inst.log.Warn("somebody removed addresses of this master; putting them back", "addresses", lost)
+	if inst.notes.Once("lost") {
+		inst.log.Warn("somebody removed addresses of this master; putting them back, and from now on only counting", "addresses", lost)
+	}
 	inst.loop.step(inst, now, vrrp.AddressLost{Addrs: lost})
+}
+
+// dateFaults remembers since when each fault has been there.
+func (inst *instance) dateFaults() {
+	s := inst.m.Snapshot()
+	dated := make(map[faultKey]time.Time, len(s.Faults))
+	for _, f := range s.Faults {
+		k := faultKey{f.Kind, f.Name}
+		if since, ok := inst.faultSince[k]; ok {
+			dated[k] = since
+		} else {
+			dated[k] = time.Now()
+		}
+	}
+	inst.faultSince = dated
+}
+
+// mayRestore reports whether an address may be put back now. Ten times in a
+// minute it is put back at once; whoever goes on removing it is given a second
+// each time, so that two programs do not keep the network busy.
+func (inst *instance) mayRestore(now time.Time) bool {
+	const many, pause = 10, time.Second
+	if now.Sub(inst.restoredAt) > time.Minute {
+		inst.restores = 0
+	}
+	if wait := inst.restoredAt.Add(pause).Sub(now); inst.restores >= many && wait > 0 {
+		if inst.notes.Once("fight") {
+			inst.log.Error("another program keeps removing addresses of this master: find it (NetworkManager, systemd-networkd?) and have it leave them alone", "times", inst.restores)
+		}
+		if !inst.looksAgain {
+			inst.looksAgain = true
+			time.AfterFunc(wait, func() {
+				inst.loop.post(func() {
+					inst.looksAgain = false
+					inst.reconcile()
+				})
+			})
+		}
+		return false
+	}
+	inst.restores++
+	inst.restoredAt = now
+	return true
 }
 
 // accepted counts an advertisement that passed every check and remembers how
@@ -339,7 +401,9 @@ func (inst *instance) accepted(d *vrrpconn.Datagram, adv *vrrp.Advertisement, fo
 		return
 	}
 	inst.mismatches[d.Src] = mismatch{text: text, since: time.Now()}
-	inst.log.Warn("the configuration of a peer differs", "peer", d.Src, "difference", text)
+	if inst.once.Once(d.Src.String() + " mismatch") {
+		inst.log.Warn("the configuration of a peer differs; more of the kind is only in status", "peer", d.Src, "difference", text)
+	}
 }
 
 // dropped counts a datagram that failed a check and says so once per peer and
@@ -350,6 +414,12 @@ func (inst *instance) dropped(d *vrrpconn.Datagram, err error) {
 		return
 	}
 	inst.counters.drops[drop.Drop]++
+	if inst.once.Full() {
+		if inst.notes.Once("full") {
+			inst.log.Warn("too many kinds of bad advertisements to log them all; status counts them")
+		}
+		return
+	}
 	if inst.once.Once(fmt.Sprintf("%s %d", d.Src, drop.Drop)) {
 		inst.log.Warn("advertisement dropped; more of the kind are only counted", "peer", d.Src, "check", drop.Drop.String(), "detail", drop.Detail)
 	}
@@ -389,7 +459,9 @@ func (inst *instance) transition(t vrrp.Transition) {
 		inst.counters.releasedMaster++
 	}
 	clear(inst.seen)
+	inst.dateFaults()
 	inst.once.Reset("")
+	inst.notes.Reset("")
 	clear(inst.sendErrors)
 	if len(inst.history) == historyLength {
 		inst.history = append(inst.history[:0], inst.history[1:]...)
@@ -409,7 +481,7 @@ func (inst *instance) note(r vrrp.Reason) {
 		inst.log.Info("priority", "reason", r.String())
 		return
 	}
-	if inst.once.Once(fmt.Sprintf("%s %s", r.Peer, r.Kind)) {
+	if inst.notes.Once(fmt.Sprintf("%s %s", r.Peer, r.Kind)) {
 		inst.log.Warn("heard another router", "peer", r.Peer, "reason", r.String())
 	}
 }

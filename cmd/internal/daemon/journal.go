@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 
+	"golang.org/x/sys/unix"
+
 	"vipd/netif"
 	"vipd/vrrp"
 )
@@ -27,8 +29,10 @@ const journalVersion = 1
 // another program has put there.
 //
 // It is written once at start, before the first election, with all addresses
-// the configuration names that are not on the host at that time: whichever of
-// them is found later, vipd has added. So becoming master writes nothing.
+// the configuration names that are not on the host at that time. So becoming
+// master writes nothing. Being recorded is not enough, though: somebody else may
+// have added such an address since. Who did, the kernel tells (see addedByVipd);
+// one that is too old to tell is taken at the journal's word.
 type journal struct {
 	path string
 	log  *slog.Logger
@@ -87,14 +91,51 @@ func readJournal(path string, log *slog.Logger) []journalEntry {
 	return f.Addresses
 }
 
+// kernelTells reports whether the kernel remembers who added an address
+// (IFA_PROTO, Linux 5.18).
+var kernelTells = sync.OnceValue(func() bool {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return false
+	}
+	var major, minor int
+	if _, err := fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d", &major, &minor); err != nil {
+		return false
+	}
+	return major > 5 || major == 5 && minor >= 18
+})
+
+// addedByVipd reports whether an address may be one that vipd has added, as far
+// as the kernel tells.
+func addedByVipd(a netif.PresentAddress) bool {
+	return a.Protocol == netif.Protocol || !kernelTells()
+}
+
+// A finder looks an address up on the host.
+type addressFinder func(vrrp.Address) (netif.PresentAddress, bool)
+
+func finder(s *netif.Snapshot) addressFinder {
+	return func(a vrrp.Address) (netif.PresentAddress, bool) {
+		link, ok := s.Link(a.Interface)
+		if !ok {
+			return netif.PresentAddress{}, false
+		}
+		return s.Find(link.Index, a.IP)
+	}
+}
+
 // openJournal removes what an earlier run has left on the host, and records
 // what this one may add: all of wanted that is not there.
-func openJournal(runDir string, log *slog.Logger, table addressTable, present func(netif.Address) bool, wanted []netif.Address) (*journal, error) {
+func openJournal(runDir string, log *slog.Logger, table addressTable, find addressFinder, wanted []netif.Address) (*journal, error) {
 	j := &journal{path: filepath.Join(runDir, "addresses.json"), log: log, ours: make(map[vrrp.Address]netip.Prefix)}
 	removed := make(map[vrrp.Address]bool)
 	var stale []netif.Address
 	for _, e := range readJournal(j.path, log) {
-		if a := (netif.Address{Prefix: e.Prefix, Interface: e.Interface}); e.Prefix.IsValid() && present(a) {
+		if !e.Prefix.IsValid() {
+			continue
+		}
+		a := netif.Address{Prefix: e.Prefix, Interface: e.Interface}
+		if p, ok := find(addressKey(a)); ok && p.Prefix == e.Prefix && addedByVipd(p) {
 			stale = append(stale, a)
 		}
 	}
@@ -109,19 +150,23 @@ func openJournal(runDir string, log *slog.Logger, table addressTable, present fu
 		log.Warn("removed an address that an earlier run left", "address", a.Prefix, "interface", a.Interface)
 	}
 	for _, a := range wanted {
-		if removed[addressKey(a)] || !present(a) {
+		if _, present := find(addressKey(a)); removed[addressKey(a)] || !present {
 			j.ours[addressKey(a)] = a.Prefix
 		}
 	}
 	return j, j.write()
 }
 
-// owns reports whether an address, if it is there, is there because of vipd.
-func (j *journal) owns(a vrrp.Address) bool {
+// owns reports whether an address that is on the host is there because of vipd.
+func (j *journal) owns(a vrrp.Address, find addressFinder) bool {
 	j.mu.Lock()
-	defer j.mu.Unlock()
-	_, ok := j.ours[a]
-	return ok
+	_, recorded := j.ours[a]
+	j.mu.Unlock()
+	if !recorded {
+		return false
+	}
+	p, ok := find(a)
+	return ok && addedByVipd(p)
 }
 
 // foreign takes an address out of the record: somebody else has put it there.

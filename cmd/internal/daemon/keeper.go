@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"runtime"
 	"time"
@@ -18,6 +19,9 @@ const (
 	// addRetryMin and addRetryMax bound how long the keeper waits before it
 	// tries an address again that could not be added.
 	addRetryMin, addRetryMax = time.Second, 30 * time.Second
+	// removeRetry is how soon an address is tried again that could not be
+	// removed: until it is gone, two machines may answer for it.
+	removeRetry = time.Second
 )
 
 // An addressTable is where addresses are put: the kernel's, or a test's.
@@ -81,12 +85,24 @@ func (k *keeper) release(inst *instance) {
 	k.inbox.put(func() { k.unwant(inst) })
 }
 
-// settle returns when everything asked for before it has been tried.
+// settle returns when everything asked for before it has been tried, and an
+// error if addresses are left that should be gone.
 func (k *keeper) settle(ctx context.Context) error {
-	done := make(chan struct{})
-	k.inbox.put(func() { close(done) })
+	done := make(chan int, 1)
+	k.inbox.put(func() {
+		left := 0
+		for _, h := range k.holds {
+			if !h.wanted {
+				left += len(h.added)
+			}
+		}
+		done <- left
+	})
 	select {
-	case <-done:
+	case left := <-done:
+		if left > 0 {
+			return fmt.Errorf("daemon: %d addresses could not be removed", left)
+		}
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
@@ -145,21 +161,37 @@ func (k *keeper) unwant(inst *instance) {
 	if h == nil {
 		return
 	}
-	delete(k.holds, inst)
 	h.wanted, h.todo = false, nil
+	clear(h.failed)
+	var keys []vrrp.Address
 	var gone []netif.Address
 	// In the order of the configuration, as keepalived does.
 	for _, a := range inst.order {
 		if h.added[a] {
+			keys = append(keys, a)
 			gone = append(gone, k.where(h, inst.addresses[a]))
 		}
 	}
+	left := make(map[vrrp.Address]bool)
 	for i, res := range k.table.Remove(gone) {
 		if res.Err != nil {
-			inst.log.Error("cannot remove an address: it may now be on two machines",
+			left[keys[i]] = true
+			inst.log.Error("cannot remove an address: it may now be on two machines; trying again",
 				"address", gone[i].Prefix, "error", res.Err)
 		}
 	}
+	h.added = left
+	if len(left) == 0 {
+		delete(k.holds, inst)
+		return
+	}
+	time.AfterFunc(removeRetry, func() {
+		k.inbox.put(func() {
+			if k.holds[inst] == h && !h.wanted {
+				k.unwant(inst)
+			}
+		})
+	})
 }
 
 // where returns an address as it is to be removed: from the interface it was put
@@ -241,7 +273,7 @@ func (k *keeper) added(batch []wish, wanted []netif.Address, results []netif.Res
 		delete(h.failed, a)
 		ready = append(ready, a)
 		switch {
-		case !res.Existed:
+		case !res.Existed, k.ours(a):
 			h.added[a] = true
 			k.remember(h, a.Interface)
 		case !h.added[a]:
@@ -253,6 +285,13 @@ func (k *keeper) added(batch []wish, wanted []netif.Address, results []netif.Res
 	if len(ready) > 0 {
 		k.report(h, vrrp.AddressReady{Epoch: h.epoch, Addrs: ready})
 	}
+}
+
+// ours reports whether an address that was there already is vipd's own, from an
+// attempt that seemed to have failed.
+func (k *keeper) ours(a vrrp.Address) bool {
+	s := k.links()
+	return s != nil && kernelTells() && k.journal.owns(a, finder(s))
 }
 
 // failedToAdd reports an address that could not be added, and has it tried

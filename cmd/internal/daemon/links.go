@@ -168,8 +168,9 @@ func (w *links) source(s *netif.Snapshot, inst *instance, link netif.Link) netip
 	if inst.cfg.SourceIP.IsValid() {
 		return inst.cfg.SourceIP
 	}
+	find := finder(s)
 	virtual := func(a netip.Addr) bool {
-		return w.journal.owns(vrrp.Address{IP: a, Interface: link.Name})
+		return w.journal.owns(vrrp.Address{IP: a, Interface: link.Name}, find)
 	}
 	a, _ := s.Primary(link.Index, netif.Family(inst.cfg.Family), virtual)
 	return a

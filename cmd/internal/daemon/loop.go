@@ -120,16 +120,18 @@ type portKey struct {
 
 // A port is an open socket and the virtual routers that use it.
 type port struct {
-	key     portKey
-	conn    transport
-	users   [256][]*instance // by VRID
-	nusers  int
-	resume  chan int      // tells the reader that so many datagrams were read
-	pause   time.Duration // how long the socket may be left alone when busy
-	closed  chan struct{}
-	out     []vrrpconn.Message
-	meta    []outgoing
-	unknown uint64 // datagrams for VRIDs nobody here has
+	key      portKey
+	conn     transport
+	users    [256][]*instance // by VRID
+	nusers   int
+	resume   chan int      // tells the reader that so many datagrams were read
+	pause    time.Duration // how long the socket may be left alone when busy
+	closed   chan struct{}
+	out      []vrrpconn.Message
+	meta     []outgoing
+	unknown  uint64 // datagrams for VRIDs nobody here has
+	short    uint64 // datagrams too short to say whom they are for
+	failures int    // to receive, in a row
 }
 
 // outgoing is what the loop has to remember of a message until it is sent.
@@ -137,6 +139,7 @@ type outgoing struct {
 	inst     *instance
 	priority uint8
 	first    bool // of the messages that make up one advertisement
+	failed   bool
 }
 
 func newLoop(name string, log *slog.Logger, w waker, open func(vrrpconn.Config) (transport, error), addrs addressHolder, ann announcer) *loop {
@@ -177,7 +180,7 @@ func (l *loop) run() {
 		case <-l.done:
 			return
 		case p := <-l.readable:
-			p.resume <- l.drain(p)
+			p.resume <- l.drain(p, time.Time{})
 		case <-l.waker.C():
 		case <-l.inbox.waiting():
 		}
@@ -230,7 +233,7 @@ func (l *loop) timers() {
 		if early == 0 && !drained {
 			drained = true
 			for _, p := range l.ports {
-				l.drain(p)
+				l.drain(p, now)
 			}
 			continue // the drain may have moved the timer
 		}
@@ -282,17 +285,18 @@ func (l *loop) flush() {
 			continue
 		}
 		_, err := p.conn.Send(p.out)
-		for _, m := range p.meta {
-			if m.first {
-				m.inst.sent(m.priority)
-			}
-		}
 		failed, ok := errors.AsType[vrrpconn.SendErrors](err)
 		for _, e := range failed {
+			p.meta[e.Index].failed = true
 			p.meta[e.Index].inst.sendFailed(e.Err)
 		}
 		if err != nil && !ok {
 			p.meta[0].inst.sendFailed(err)
+		}
+		for _, m := range p.meta {
+			if m.first && !m.failed {
+				m.inst.sent(m.priority)
+			}
 		}
 		clear(p.meta)
 		p.out, p.meta = p.out[:0], p.meta[:0]
@@ -351,7 +355,7 @@ func (l *loop) carryOut(e effect) {
 		l.ann.reannounce(e.inst)
 	case vrrp.Transition:
 		e.inst.transition(a)
-		if a.From == vrrp.FaultState && len(e.inst.cfg.Peers) > 0 && e.inst.cfg.Interface != "" {
+		if a.From == vrrp.FaultState && a.To != vrrp.Init && len(e.inst.cfg.Peers) > 0 && e.inst.cfg.Interface != "" {
 			// Peers may have learned meanwhile that this address is elsewhere,
 			// or nowhere: without it no advertisement reaches them.
 			l.ann.announceSource(e.inst, vrrp.Address{IP: e.inst.view.source, Interface: e.inst.cfg.Interface})
@@ -361,23 +365,44 @@ func (l *loop) carryOut(e effect) {
 	}
 }
 
-// drain takes what waits on a socket and returns how much it was.
-func (l *loop) drain(p *port) int {
+// drain takes what waits on a socket and returns how much it was: everything
+// that was received by the given time, or, without one, as much as drainBudget
+// allows.
+func (l *loop) drain(p *port, by time.Time) int {
 	total := 0
-	for range drainBudget / len(l.datagrams) {
+	for {
 		n, err := p.conn.Recv(l.datagrams)
 		for i := range l.datagrams[:n] {
 			l.receive(p, &l.datagrams[i])
 		}
 		total += n
-		if err != nil && !errors.Is(err, net.ErrClosed) {
-			l.log.Warn("cannot receive advertisements", "interface", p.key.iface, "error", err)
+		if err != nil {
+			l.receiveFailed(p, err, n > 0)
+			return total
 		}
-		if err != nil || n < len(l.datagrams) {
-			break
+		p.failures = 0
+		switch {
+		case n < len(l.datagrams):
+			return total
+		case by.IsZero() && total >= drainBudget, !by.IsZero() && l.datagrams[n-1].At.After(by):
+			return total
 		}
 	}
-	return total
+}
+
+// receiveFailed gives up a socket that returns errors and nothing else.
+func (l *loop) receiveFailed(p *port, err error, some bool) {
+	const tolerated = 3
+	if errors.Is(err, net.ErrClosed) {
+		return
+	}
+	if p.failures++; some || p.failures == 1 {
+		p.failures = 1
+		l.log.Warn("cannot receive advertisements", "interface", p.key.iface, "error", err)
+	}
+	if p.failures > tolerated {
+		l.post(func() { l.portFailed(p, err) })
+	}
 }
 
 // receive finds the virtual router a datagram is for, and hands the
@@ -386,11 +411,9 @@ func (l *loop) drain(p *port) int {
 func (l *loop) receive(p *port, d *vrrpconn.Datagram) {
 	vrid, ok := vrrpconn.VRID(d)
 	if !ok {
-		// Too short to say whom it is for; every router counts it.
-		for _, inst := range l.instances {
-			if inst.port == p {
-				inst.dropped(d, &vrrpconn.DropError{Drop: vrrpconn.Truncated, Detail: "too short for a VRRP header"})
-			}
+		p.short++
+		if l.once.Once("short " + d.Src.String()) {
+			l.log.Warn("datagram too short for a VRRP header dropped; more of the kind are only counted", "interface", p.key.iface, "peer", d.Src)
 		}
 		return
 	}
@@ -501,9 +524,11 @@ func (l *loop) closePorts() {
 // see pause.
 func (l *loop) read(p *port) {
 	defer l.readers.Done()
-	count, since, busy := 0, time.Now(), false
+	count, since, busy, more := 0, time.Now(), false, false
 	for {
-		if busy {
+		if more {
+			// Not everything was read: on at once.
+		} else if busy {
 			// At the same times as the readers of other sockets, so that the
 			// process is woken once for all of them.
 			time.Sleep(time.Until(time.Now().Add(p.pause).Truncate(p.pause)))
@@ -521,6 +546,7 @@ func (l *loop) read(p *port) {
 		select {
 		case n := <-p.resume:
 			count += n
+			more = n >= drainBudget
 		case <-p.closed:
 			return
 		}
@@ -550,8 +576,10 @@ func (l *loop) portFailed(p *port, err error) {
 	}
 	for _, inst := range l.instances {
 		if inst.port == p {
-			l.detach(inst)
+			// The machine's last word may still get out: the sending socket is
+			// another one.
 			l.retrySocket(inst, err)
+			l.detach(inst)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -68,7 +69,10 @@ func schedule(log *slog.Logger, g config.Global) {
 		}
 		if g.RTPriority > 0 {
 			attr := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_RR, Priority: uint32(g.RTPriority)}
-			err = os.NewSyscallError("sched_setattr", unix.SchedSetAttr(tid, &attr, 0))
+			err = errors.Join(err, os.NewSyscallError("sched_setattr", unix.SchedSetAttr(tid, &attr, 0)))
+		}
+		if errors.Is(err, unix.ESRCH) {
+			continue // the thread has ended meanwhile
 		}
 		if err != nil {
 			log.Warn("cannot set the scheduling priority: vrrp_rt_priority and a negative vrrp_priority need CAP_SYS_NICE", "error", err)

@@ -48,15 +48,17 @@ func promoteSecondaries(iface string) (undo func(), err error) {
 	}
 	file := "/proc/sys/net/ipv4/conf/" + iface + "/promote_secondaries"
 	b, err := os.ReadFile(file)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nothing, nil
-	case err != nil:
-		return nil, fmt.Errorf("daemon: reading a kernel parameter: %w", err)
-	case strings.TrimSpace(string(b)) != "0":
+	if err == nil && strings.TrimSpace(string(b)) != "0" {
 		return nothing, nil
 	}
-	if err := os.WriteFile(file, []byte("1"), 0); err != nil {
+	if err == nil {
+		err = os.WriteFile(file, []byte("1"), 0)
+	}
+	if err != nil {
+		// It may have gone in between, in which case the error is any.
+		if _, gone := os.Stat(file); errors.Is(gone, fs.ErrNotExist) {
+			return nothing, nil
+		}
 		return nil, fmt.Errorf("daemon: setting a kernel parameter: %w", err)
 	}
 	// An interface that has gone meanwhile has taken the setting along.

@@ -91,7 +91,7 @@ func (inst *instance) status() control.Instance {
 		out.Master = master(s.Master)
 	}
 	for _, f := range s.Faults {
-		out.Faults = append(out.Faults, control.Fault{Kind: f.Kind.String(), Name: f.Name, Text: f.String(), Since: s.Since})
+		out.Faults = append(out.Faults, control.Fault{Kind: f.Kind.String(), Name: f.Name, Text: f.String(), Since: inst.faultSince[faultKey{f.Kind, f.Name}]})
 	}
 	missing := inst.addressStatus(&out)
 	if s.State == vrrp.Master && missing > 0 {
@@ -168,8 +168,11 @@ func (inst *instance) counterStatus() control.Counters {
 			out.Drops[strings.ReplaceAll(vrrpconn.Drop(drop).String(), " ", "_")] = n
 		}
 	}
-	if inst.port != nil {
-		out.SocketDrops, out.UnknownVRID = inst.port.conn.Drops(), inst.port.unknown
+	if p := inst.port; p != nil {
+		out.SocketDrops, out.UnknownVRID = p.conn.Drops(), p.unknown
+		if p.short > 0 {
+			out.Drops["truncated"] += p.short
+		}
 	}
 	return out
 }
