@@ -111,13 +111,14 @@ Exit codes: 0 done, 1 the answer is no, 2 wrong usage or configuration,
 3 no permission, 4 no vipd answers.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args:          cobra.NoArgs,
+		// Without a function of its own an unknown command would be help asked for.
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return &exitError{exitUsage, fmt.Errorf("%w (see `%s --help`)", err, cmd.CommandPath())}
 	})
 	root.AddCommand(runCommand(), checkCommand(), statusCommand(), versionCommand(), demoCommand())
-	for _, cmd := range root.Commands() {
+	for _, cmd := range append(root.Commands(), root) {
 		usageErrors(cmd)
 	}
 	return root
