@@ -90,6 +90,11 @@ func (g *garper) announce(inst *instance, addrs []vrrp.Address, settled bool) {
 				s.Settled(now)
 			}
 		}
+		// Where many instances become master together, the first announcement of
+		// each goes before the repeated ones of any.
+		if s := h.schedules[scheduleKey{}]; s != nil && len(addrs) > 0 {
+			g.transmit(inst, s.Due(now, len(addrs)))
+		}
 		g.reschedule(h)
 	})
 }

@@ -308,7 +308,6 @@ func (inst *instance) reconcile() {
 			inst.seen[a] = now
 			waiting = true
 		case since.IsZero() || now.Sub(since) >= patience:
-			delete(inst.seen, a)
 			lost = append(lost, a)
 		default:
 			waiting = true
@@ -325,6 +324,9 @@ func (inst *instance) reconcile() {
 	}
 	if len(lost) == 0 || !inst.mayRestore(now) {
 		return
+	}
+	for _, a := range lost {
+		delete(inst.seen, a)
 	}
 	inst.counters.restored += uint64(len(lost))
 	if inst.notes.Once("lost") {
