@@ -113,8 +113,22 @@ func stamp(oob []byte) (time.Time, bool) {
 // that it can be compared with others though the wall clock be set. It is never
 // in the future.
 func monotonic(t time.Time) time.Time {
-	now := time.Now()
+	now := steadyNow()
 	return now.Add(-max(0, now.Round(0).Sub(t)))
+}
+
+// steadyNow returns the time, its two readings taken at the same moment: between
+// them a thread can be held up. Two times in a row tell.
+func steadyNow() time.Time {
+	now := time.Now()
+	for range 10 {
+		next := time.Now()
+		if apart := next.Round(0).Sub(now.Round(0)) - next.Sub(now); apart.Abs() < 2*time.Microsecond {
+			break
+		}
+		now = next
+	}
+	return now
 }
 
 // htons returns a number as the kernel wants the protocol of a packet socket.
