@@ -61,7 +61,7 @@ type instance struct {
 	history    []passed
 	once       *logging.Limiter // for what is wrong with datagrams
 	notes      *logging.Limiter // for what the machine notes: not to be crowded out
-	sendErrors map[string]bool  // those reported, until an advertisement gets out
+	sendErrors map[string]int   // how often each was met, until an advertisement gets out
 	sendFails  bool             // the last advertisement did not get out
 }
 
@@ -105,7 +105,7 @@ func newInstance(cfg config.Instance, l *loop, log *slog.Logger) *instance {
 		cached:     make(map[uint8][]vrrpconn.Message),
 		once:       logging.NewLimiter(logLimit),
 		notes:      logging.NewLimiter(logLimit),
-		sendErrors: make(map[string]bool),
+		sendErrors: make(map[string]int),
 		advertised: len(cfg.Addresses),
 	}
 	for _, set := range [][]config.Address{cfg.Addresses, cfg.Excluded} {
@@ -429,14 +429,23 @@ func (inst *instance) dropped(d *vrrpconn.Datagram, err error) {
 
 // sent counts an advertisement that was handed to the kernel. That the last one
 // did get out, after others had not, is known when the next is sent.
+// sendErrorsToTell is how often an advertisement must fail for the same reason
+// before it is logged: one may be on its way when its interface goes down.
+const sendErrorsToTell = 2
+
 func (inst *instance) sent(priority uint8) {
 	inst.counters.sent++
 	if priority == vrrp.PriorityStop {
 		inst.counters.priorityZero++
 	}
 	if len(inst.sendErrors) > 0 && !inst.sendFails {
+		for _, times := range inst.sendErrors {
+			if times >= sendErrorsToTell {
+				inst.log.Info("advertisements are sent again")
+				break
+			}
+		}
 		clear(inst.sendErrors)
-		inst.log.Info("advertisements are sent again")
 	}
 	inst.sendFails = false
 }
@@ -447,8 +456,12 @@ func (inst *instance) sent(priority uint8) {
 func (inst *instance) sendFailed(err error) {
 	inst.counters.sendErrors++
 	inst.sendFails = true
-	if text := err.Error(); len(inst.view.faults) == 0 && !inst.sendErrors[text] {
-		inst.sendErrors[text] = true
+	if len(inst.view.faults) > 0 {
+		return // that has been said
+	}
+	text := err.Error()
+	inst.sendErrors[text]++
+	if inst.sendErrors[text] == sendErrorsToTell {
 		inst.log.Warn("cannot send advertisement; more of the kind are only counted", "error", err)
 	}
 }
