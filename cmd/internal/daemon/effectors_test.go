@@ -181,6 +181,7 @@ func TestTheFirstAddressIsAddedAloneAndRoundsInterleave(t *testing.T) {
 		r := newEffectorRig(t, table, prefixes("192.0.2.10/24", "192.0.2.11/24", "192.0.2.12/24"), nil)
 		defer r.end()
 		time.Sleep(10 * time.Second)
+		synctest.Wait()
 		if !slices.Equal(table.batches, []int{1, 2}) {
 			t.Errorf("addresses were added in batches of %v, want 1 and 2", table.batches)
 		}
@@ -206,6 +207,7 @@ func TestAnAddressThatWasThereBeforeIsNeitherRemovedNorRecorded(t *testing.T) {
 		r := newEffectorRig(t, table, prefixes("192.0.2.10/24", "192.0.2.11/24"), nil)
 		defer r.end()
 		time.Sleep(time.Second)
+		synctest.Wait()
 		if got := table.list(); !slices.Equal(got, []string{"192.0.2.10/24", "192.0.2.11/24"}) {
 			t.Fatalf("as master the host has %v", got)
 		}
@@ -225,6 +227,7 @@ func TestAFailedAddressIsTriedAgainAndThenAnnounced(t *testing.T) {
 		r := newEffectorRig(t, table, prefixes("192.0.2.10/24", "192.0.2.11/24"), nil)
 		defer r.end()
 		time.Sleep(2500 * time.Millisecond)
+		synctest.Wait()
 		status := make(chan bool)
 		r.post(func() {
 			s := r.inst.m.Snapshot()
@@ -240,6 +243,7 @@ func TestAFailedAddressIsTriedAgainAndThenAnnounced(t *testing.T) {
 		delete(table.refuse, second)
 		table.mu.Unlock()
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		n := 0
 		for _, f := range r.sender.frames {
 			if f.ip == second.Addr() {
@@ -268,11 +272,13 @@ func TestGivingUpInTheMiddleOfAddingLeavesNothing(t *testing.T) {
 		})
 		defer r.end()
 		time.Sleep(25 * time.Millisecond)
+		synctest.Wait()
 		if n := len(table.list()); n == 0 || n == len(many) {
 			t.Fatalf("%d of %d addresses are in place, want some", n, len(many))
 		}
 		r.event(vrrp.Link{Faults: []vrrp.Fault{{Kind: vrrp.FaultInterfaceDown, Name: "eth0"}}})
 		time.Sleep(time.Second)
+		synctest.Wait()
 		if len(table.batches) > 4 {
 			t.Errorf("went on adding: batches of %v", table.batches)
 		}
@@ -281,6 +287,7 @@ func TestGivingUpInTheMiddleOfAddingLeavesNothing(t *testing.T) {
 		}
 		sent := len(r.sender.frames)
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		if len(r.sender.frames) != sent {
 			t.Errorf("%d announcements after mastership ended", len(r.sender.frames)-sent)
 		}
@@ -353,6 +360,7 @@ func TestAnAddressThatCannotBeRemovedIsTriedAgain(t *testing.T) {
 		r := newEffectorRig(t, table, prefixes("192.0.2.10/24"), nil)
 		defer r.end()
 		time.Sleep(time.Second)
+		synctest.Wait()
 		table.mu.Lock()
 		table.keep = errors.New("busy")
 		table.mu.Unlock()
@@ -364,6 +372,7 @@ func TestAnAddressThatCannotBeRemovedIsTriedAgain(t *testing.T) {
 		table.keep = nil
 		table.mu.Unlock()
 		time.Sleep(removeRetry + time.Millisecond)
+		synctest.Wait()
 		if got := table.list(); len(got) != 0 {
 			t.Errorf("the host still has %v", got)
 		}
@@ -419,6 +428,7 @@ func TestALimitedGapHoldsOnEachInterfaceForEachKind(t *testing.T) {
 		b := vrrp.Address{IP: netip.MustParseAddr("192.0.2.11"), Interface: "eth0"}
 		g.announce(inst, []vrrp.Address{a, b}, true)
 		time.Sleep(10 * time.Second)
+		synctest.Wait()
 		if len(sender.frames) != 10 {
 			t.Fatalf("%d announcements, want 10", len(sender.frames))
 		}

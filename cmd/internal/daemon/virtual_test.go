@@ -188,6 +188,7 @@ func TestRoutersAgreeOnOneMasterAfterEveryTrouble(t *testing.T) {
 		start := time.Now()
 		for time.Since(start) < 24*time.Hour {
 			time.Sleep(10 * time.Second)
+			synctest.Wait()
 			n, m := masters(rs)
 			if n != 1 || m != rs[2] {
 				t.Fatalf("after %s: %d masters, the last is %v", time.Since(start), n, m.inst.cfg.Priority)
@@ -201,6 +202,7 @@ func TestRoutersAgreeOnOneMasterAfterEveryTrouble(t *testing.T) {
 			case 0:
 				lan.Partition(rs[rng.IntN(3)].port)
 				time.Sleep(time.Duration(rng.IntN(20)) * time.Second)
+				synctest.Wait()
 				if n, _ := masters(rs); n < 1 {
 					t.Fatalf("after %s: no master in a partition", time.Since(start))
 				}
@@ -208,6 +210,7 @@ func TestRoutersAgreeOnOneMasterAfterEveryTrouble(t *testing.T) {
 			case 1:
 				lan.SetLoss(0.5)
 				time.Sleep(time.Duration(rng.IntN(20)) * time.Second)
+				synctest.Wait()
 				lan.SetLoss(0)
 			case 2:
 				i := rng.IntN(3)
@@ -232,14 +235,17 @@ func TestALossOfTwoAdvertisementsIsNoFailover(t *testing.T) {
 		a := newVirtualRouter(lan, "192.0.2.1", virtualConfig(200, time.Second), quiet())
 		b := newVirtualRouter(lan, "192.0.2.2", virtualConfig(100, time.Second), quiet())
 		time.Sleep(5 * time.Second)
+		synctest.Wait()
 		for range 100 {
 			lan.Partition(b.port)
 			time.Sleep(2500 * time.Millisecond)
+			synctest.Wait()
 			if s := b.state(); s != vrrp.Backup {
 				t.Fatalf("backup is %s after 2.5 s of silence", s)
 			}
 			lan.Heal()
 			time.Sleep(2 * time.Second)
+			synctest.Wait()
 		}
 		a.end()
 		time.Sleep(610 * time.Millisecond) // 156/256 s of skew time
@@ -259,6 +265,7 @@ func TestAFloodOfInvalidDatagramsTouchesNoTimer(t *testing.T) {
 		a := newVirtualRouter(lan, "192.0.2.1", virtualConfig(200, time.Second), quiet())
 		b := newVirtualRouter(lan, "192.0.2.2", virtualConfig(100, time.Second), quiet())
 		time.Sleep(5 * time.Second)
+		synctest.Wait()
 		listener := lan.Port(netip.MustParseAddr("192.0.2.9"))
 		ds := make([]vrrpconn.Datagram, 64)
 		var last time.Time
@@ -273,6 +280,7 @@ func TestAFloodOfInvalidDatagramsTouchesNoTimer(t *testing.T) {
 				lan.Inject(bad)
 				injected++
 				time.Sleep(time.Millisecond)
+				synctest.Wait()
 				n, err := listener.Recv(ds)
 				if err != nil {
 					t.Fatal(err)
