@@ -194,6 +194,10 @@ func TestARouterForwards(t *testing.T) {
 
 func TestACaptureShowsFramesOfBothDirectionsWithTheirTimes(t *testing.T) {
 	_, _, nodes := lan(t, "a", "b")
+	// For a moment after a link has its carrier, the kernel drops what is sent.
+	passes := ping(t, nodes[0], netiftest.PingConfig{Target: netip.MustParseAddr("10.0.0.2")})
+	answers(t, passes, 1)
+	passes.Stop()
 	sender, err := nodes[0].Capture("eth0")
 	check(t, err)
 	receiver, err := nodes[1].Capture("eth0")

@@ -32,7 +32,7 @@ const (
 )
 
 // pingLinger is how long the last answers are waited for.
-const pingLinger = 250 * time.Millisecond
+const pingLinger = time.Second
 
 // A PingConfig says what to ping and how often.
 type PingConfig struct {
