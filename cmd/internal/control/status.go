@@ -160,6 +160,9 @@ type Counters struct {
 	UnknownVRID       uint64 `json:"unknown_vrid"`
 	SendErrors        uint64 `json:"send_errors"`
 	AnnouncementsSent uint64 `json:"announcements_sent"` // gratuitous ARP and unsolicited NA
+	// Restored are the addresses of a master that somebody else removed and
+	// that were put back.
+	Restored uint64 `json:"restored"`
 }
 
 // A Transition is one change of state.

@@ -330,7 +330,7 @@ func (inst *instance) reconcile() {
 	}
 	inst.counters.restored += uint64(len(lost))
 	if inst.notes.Once("lost") {
-		inst.log.Warn("somebody removed addresses of this master; putting them back, and from now on only counting", "addresses", lost)
+		inst.log.Warn("somebody removed addresses of this master; putting them back, and from now on only counting (restored, in status)", "addresses", lost)
 	}
 	inst.loop.step(inst, now, vrrp.AddressLost{Addrs: lost})
 }

@@ -161,7 +161,7 @@ func (inst *instance) counterStatus() control.Counters {
 	out := control.Counters{
 		Received: c.received, Sent: c.sent, BecomeMaster: c.becameMaster, ReleaseMaster: c.releasedMaster,
 		PriorityZeroReceived: c.priorityZeroReceived, PriorityZeroSent: c.priorityZero, SendErrors: c.sendErrors,
-		AnnouncementsSent: inst.announced.Load(), Drops: make(map[string]uint64),
+		AnnouncementsSent: inst.announced.Load(), Restored: c.restored, Drops: make(map[string]uint64),
 	}
 	for drop, n := range c.drops {
 		if n > 0 {

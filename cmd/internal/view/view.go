@@ -371,6 +371,9 @@ func (p *printer) counters(c control.Counters) {
 		s += fmt.Sprintf(", announcements %d", c.AnnouncementsSent)
 	}
 	p.row("packets", s, plain)
+	if c.Restored > 0 {
+		p.row("restored", fmt.Sprintf("%d addresses that something else on this host had removed", c.Restored), alert)
+	}
 
 	var drops []string
 	for _, reason := range slices.Sorted(maps.Keys(c.Drops)) {
