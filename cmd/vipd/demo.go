@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"io"
 
 	"github.com/spf13/cobra"
@@ -24,6 +25,9 @@ nothing is left. It needs root.`,
 				o.Out = io.Discard
 			}
 			result, err := demo.Run(cmd.Context(), o)
+			if _, wrong := errors.AsType[*demo.OptionError](err); wrong {
+				return &exitError{exitUsage, err}
+			}
 			if err != nil || !asJSON {
 				return err
 			}

@@ -8,7 +8,10 @@ import (
 )
 
 // How long the processor time of a daemon is watched.
-const costWindow = 5 * time.Second
+const (
+	costWindow = 5 * time.Second
+	costQuick  = 2 * time.Second
+)
 
 const (
 	rowMasterCPU   = "CPU as master"
@@ -54,19 +57,19 @@ func cost(routers int, cpu, rss []goal) measure {
 			if err := b.startBothParked(ctx, both); err != nil {
 				return err
 			}
-			n := pairsForCost
+			n, window := pairsForCost, costWindow
 			if b.opts.quick {
-				n = 1
+				n, window = 1, costQuick
 			}
 			return b.pairs(ctx, out, n, func(ctx context.Context, r rival) (sample, error) {
-				return costs(ctx, both[r])
+				return costs(ctx, both[r], window)
 			})
 		},
 	}
 }
 
 // costs takes one sample of a parked daemon, and parks it.
-func costs(ctx context.Context, st *stand) (sample, error) {
+func costs(ctx context.Context, st *stand, window time.Duration) (sample, error) {
 	w, err := st.watch()
 	if err != nil {
 		return nil, err
@@ -85,7 +88,7 @@ func costs(ctx context.Context, st *stand) (sample, error) {
 	}
 	pids := st.processes[0].pids()
 	got := make(sample)
-	if got[rowMasterCPU], err = usage(ctx, pids); err != nil {
+	if got[rowMasterCPU], err = usage(ctx, pids, window); err != nil {
 		return nil, err
 	}
 
@@ -97,7 +100,7 @@ func costs(ctx context.Context, st *stand) (sample, error) {
 	if err := sleep(ctx, costSettleTime); err != nil {
 		return nil, err
 	}
-	got[rowBackupCPU], err = usage(ctx, pids)
+	got[rowBackupCPU], err = usage(ctx, pids, window)
 	cancel()
 	wg.Wait()
 	if err != nil {
@@ -118,13 +121,13 @@ func costs(ctx context.Context, st *stand) (sample, error) {
 }
 
 // usage returns how many percent of a processor some processes use.
-func usage(ctx context.Context, pids []int) ([]float64, error) {
+func usage(ctx context.Context, pids []int, window time.Duration) ([]float64, error) {
 	before, err := processorTime(pids)
 	if err != nil {
 		return nil, err
 	}
 	begun := time.Now()
-	if err := sleep(ctx, costWindow); err != nil {
+	if err := sleep(ctx, window); err != nil {
 		return nil, err
 	}
 	after, err := processorTime(pids)

@@ -45,7 +45,7 @@ func fullStatus() Status {
 			Mismatches: []Mismatch{{Peer: netip.MustParseAddr("fe80::3"), Text: "a mismatch", Since: at(7)}},
 			Counters: Counters{
 				Received: 1, Sent: 2, BecomeMaster: 3, ReleaseMaster: 4, PriorityZeroReceived: 5, PriorityZeroSent: 6,
-				Drops: map[string]uint64{"bad-checksum": 7}, SocketDrops: 8, UnknownVRID: 9, SendErrors: 10, AnnouncementsSent: 11,
+				Drops: map[string]uint64{"bad-checksum": 7}, SocketDrops: 8, UnknownVRID: 9, SendErrors: 10, AnnouncementsSent: 11, Restored: 2,
 			},
 			History: []Transition{{At: at(8), From: StateInit, To: StateBackup, Reason: Reason{Kind: "startup", Text: "started"}}},
 		}},

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -38,6 +39,12 @@ const (
 
 // ErrInterrupted is the end of a demonstration that was told to end.
 var ErrInterrupted = errors.New("demo: interrupted; everything it made is gone again")
+
+// An OptionError says what is wrong with Options.
+type OptionError struct{ Text string }
+
+// Error returns the text.
+func (e *OptionError) Error() string { return "demo: " + e.Text }
 
 // Options say what to show and how.
 type Options struct {
@@ -76,6 +83,7 @@ type router struct {
 	name     string
 	node     *netiftest.Node
 	addr     netip.Prefix
+	mac      net.HardwareAddr // stays when its namespace is made anew
 	priority int
 	file     string
 	runDir   string
@@ -103,11 +111,11 @@ type show struct {
 func Run(ctx context.Context, o Options) (_ *Result, err error) {
 	s := &show{opts: o, vip: address(o.IPv6, 100), result: &Result{}}
 	if o.High <= o.Low || o.High > 254 || o.Low < 1 {
-		return nil, fmt.Errorf("demo: --priority-high must be above --priority-low, both 1 to 254")
+		return nil, &OptionError{"--priority-high must be above --priority-low, both 1 to 254"}
 	}
 	cfg, diags := config.Parse("demo", s.configuration(o.High))
 	if diags.HasErrors() {
-		return nil, fmt.Errorf("demo: %s", diags[0].Message)
+		return nil, &OptionError{diags[0].Path + ": " + diags[0].Message}
 	}
 	s.inst = cfg.Instances[0]
 	s.result.Version, s.result.AdvertInterval = o.Version, control.Seconds(s.inst.AdvertInterval)
@@ -116,7 +124,7 @@ func Run(ctx context.Context, o Options) (_ *Result, err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(s.dir)) }()
 	if s.lab, err = netiftest.New(ctx); err != nil {
-		return nil, fmt.Errorf("demo: making network namespaces (this needs root): %w", err)
+		return nil, fmt.Errorf("demo: making network namespaces (this needs root, or CAP_SYS_ADMIN, CAP_NET_ADMIN and CAP_NET_RAW): %w", err)
 	}
 	defer func() {
 		if err = errors.Join(err, s.lab.Close()); err != nil && ctx.Err() != nil {
@@ -166,8 +174,8 @@ func (s *show) build() (err error) {
 	if err := s.lab.Connect(s.client, ifname, s.lan, netiftest.Port{Addrs: []netip.Prefix{address(s.opts.IPv6, 9)}}); err != nil {
 		return err
 	}
-	s.r1 = &router{name: "r1", priority: s.opts.High, addr: address(s.opts.IPv6, 1)}
-	s.r2 = &router{name: "r2", priority: s.opts.Low, addr: address(s.opts.IPv6, 2)}
+	s.r1 = &router{name: "r1", priority: s.opts.High, addr: address(s.opts.IPv6, 1), mac: net.HardwareAddr{2, 0, 0, 0, 1, 1}}
+	s.r2 = &router{name: "r2", priority: s.opts.Low, addr: address(s.opts.IPv6, 2), mac: net.HardwareAddr{2, 0, 0, 0, 1, 2}}
 	for _, r := range []*router{s.r1, s.r2} {
 		if err := s.boot(r); err != nil {
 			return err
@@ -183,7 +191,7 @@ func (s *show) boot(r *router) (err error) {
 	if r.node, err = s.lab.Node(fmt.Sprintf("%s-%d", r.name, s.serial)); err != nil {
 		return err
 	}
-	if err := s.lab.Connect(r.node, ifname, s.lan, netiftest.Port{Addrs: []netip.Prefix{r.addr}}); err != nil {
+	if err := s.lab.Connect(r.node, ifname, s.lan, netiftest.Port{MAC: r.mac, Addrs: []netip.Prefix{r.addr}}); err != nil {
 		return err
 	}
 	r.file = filepath.Join(s.dir, r.name+".yaml")
@@ -194,7 +202,12 @@ func (s *show) boot(r *router) (err error) {
 func (s *show) start(ctx context.Context, r *router) error {
 	r.cmd = r.node.Command(ctx, s.opts.Program, "run", "-f", r.file, "--run-dir", r.runDir, "--log-level", "error")
 	r.cmd.Stderr = os.Stderr
-	return r.cmd.Start()
+	r.cmd.Env = []string{} // above all no service manager to talk to
+	if err := r.cmd.Start(); err != nil {
+		return err
+	}
+	_, err := s.await(ctx, r, control.StateBackup, 0)
+	return err
 }
 
 // status asks a router how it is.
@@ -255,7 +268,11 @@ func (s *show) play(ctx context.Context) error {
 		rule       string
 	}{
 		{"start", "start vipd on both routers", func() error {
-			return errors.Join(s.start(ctx, s.r1), s.start(ctx, s.r2))
+			// r1 first, so that it is the first to be master, too.
+			if err := s.start(ctx, s.r1); err != nil {
+				return err
+			}
+			return s.start(ctx, s.r2)
 		}, s.r1, s.masterDown(s.r1), s.masterDown(s.r1), "nobody is master yet: master-down interval of r1"},
 		{"power cut", "cut the power of r1: process and link, at once", func() error {
 			return errors.Join(s.lab.Cut(s.r1.node, ifname), s.r1.cmd.Signal(syscall.SIGKILL))
