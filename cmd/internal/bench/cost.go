@@ -19,7 +19,6 @@ const (
 	rowRSS         = "resident memory"
 	rowPSS         = "proportional memory"
 	costInterval   = 100 * time.Millisecond
-	maxInterfaces  = 5
 	maxVRIDs       = 200
 	pairsForCost   = 3
 	injectSlots    = 50 // portions of the interval in which the imaginary routers speak
