@@ -67,6 +67,10 @@ func (in *Instance) checkSystem(sys System, r *report) {
 		addr := a.Prefix.Addr()
 		if !slices.ContainsFunc(addrs, func(p netip.Prefix) bool { return p.Addr() == addr }) {
 			foreign = append(foreign, addr.String())
+		} else if in.Priority != vrrp.PriorityOwner {
+			r.add(a.Pos, Warning, path, &fault{
+				fmt.Sprintf("%s is this host's own address: it stays here when another router is master", addr),
+				"use an address that no host has, or priority 255 on its owner"})
 		}
 		var subnets []string
 		within := false

@@ -46,6 +46,8 @@ func TestConfigurationIsComparedWithTheHost(t *testing.T) {
 		{"the address is not advertised", "interface: eth0, virtual_ipaddress: 192.0.2.10/24, virtual_ipaddress_excluded: 203.0.113.1", ""},
 		{"255 without the address", "interface: eth0, priority: 255, virtual_ipaddress: 192.0.2.10/24",
 			"t:1:17: vrrp_instance.A.priority: warning: priority 255 is for the owner of the addresses, but this host does not have 192.0.2.10 (use 254 or less)"},
+		{"the address is the host's own", "interface: eth0, virtual_ipaddress: 192.0.2.1/24",
+			"t:1:79: vrrp_instance.A: warning: 192.0.2.1 is this host's own address: it stays here when another router is master (use an address that no host has, or priority 255 on its owner)"},
 		{"255 with the address", "interface: eth0, priority: 255, virtual_ipaddress: 192.0.2.1/24", ""},
 		{"unicast without interface", "unicast_src_ip: 198.51.100.1, unicast_peer: 198.51.100.2, virtual_ipaddress: 198.51.100.10 dev eth1", ""},
 		{"IPv6 unicast from a global address", "interface: eth0, unicast_peer: '2001:db8::2', virtual_ipaddress: '2001:db8::10/64'", ""},

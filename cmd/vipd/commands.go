@@ -59,7 +59,7 @@ It needs CAP_NET_ADMIN and CAP_NET_RAW.`,
 			err = daemon.Run(cmd.Context(), cfg, daemon.Options{ConfigFile: file, RunDir: runDir, Version: versionText(), Log: log})
 			if err != nil {
 				// In the log, where the rest of the story is.
-				log.Error("vipd ends", "error", err)
+				log.Error("giving up", "error", err)
 				return &exitError{code: exitCode(err)}
 			}
 			return nil
@@ -109,7 +109,7 @@ func load(file string, report func(config.Diagnostic)) (*config.Config, error) {
 		report(d)
 	}
 	if diags.HasErrors() {
-		return nil, &exitError{exitUsage, fmt.Errorf("%s: the configuration has errors; nothing is run", file)}
+		return nil, &exitError{exitUsage, fmt.Errorf("%s: it cannot be run as it is", file)}
 	}
 	return cfg, nil
 }

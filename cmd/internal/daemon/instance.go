@@ -57,6 +57,7 @@ type instance struct {
 	restoredAt time.Time                  // and when last
 	looksAgain bool                       // a timer runs for those that were not shown
 	mismatches map[netip.Addr]mismatch
+	refused    map[netip.Addr]refusal
 	faultSince map[faultKey]time.Time
 	history    []passed
 	once       *logging.Limiter // for what is wrong with datagrams
@@ -87,6 +88,12 @@ type mismatch struct {
 	since time.Time
 }
 
+// A refusal is why the last advertisement of a peer was dropped.
+type refusal struct {
+	drop vrrpconn.Drop
+	mismatch
+}
+
 // passed is a transition in the past.
 type passed struct {
 	at time.Time
@@ -102,6 +109,7 @@ func newInstance(cfg config.Instance, l *loop, log *slog.Logger) *instance {
 		noTrack:    make(map[vrrp.Address]bool),
 		seen:       make(map[vrrp.Address]time.Time),
 		mismatches: make(map[netip.Addr]mismatch),
+		refused:    make(map[netip.Addr]refusal),
 		cached:     make(map[uint8][]vrrpconn.Message),
 		once:       logging.NewLimiter(logLimit),
 		notes:      logging.NewLimiter(logLimit),
@@ -388,6 +396,7 @@ func (inst *instance) accepted(d *vrrpconn.Datagram, adv *vrrp.Advertisement, fo
 	if inst.cfg.SkipCheckAdvAddr {
 		inst.expect.SkipAddrCheckFrom = d.Src
 	}
+	delete(inst.refused, d.Src)
 	if len(found) == 0 {
 		if len(inst.mismatches) > 0 {
 			delete(inst.mismatches, d.Src)
@@ -416,6 +425,7 @@ func (inst *instance) dropped(d *vrrpconn.Datagram, err error) {
 		return
 	}
 	inst.counters.drops[drop.Drop]++
+	inst.refuse(d.Src, drop)
 	if inst.once.Full() {
 		if inst.notes.Once("full") {
 			inst.log.Warn("too many kinds of bad advertisements to log them all; status counts them")
@@ -423,12 +433,23 @@ func (inst *instance) dropped(d *vrrpconn.Datagram, err error) {
 		return
 	}
 	if inst.once.Once(fmt.Sprintf("%s %d", d.Src, drop.Drop)) {
-		inst.log.Warn("advertisement dropped; more of the kind are only counted", "peer", d.Src, "check", drop.Drop.String(), "detail", drop.Detail)
+		inst.log.Warn("advertisement dropped; until the state changes, more of the kind are only counted", "peer", d.Src, "check", drop.Drop.String(), "detail", drop.Detail)
 	}
 }
 
 // sent counts an advertisement that was handed to the kernel. That the last one
 // did get out, after others had not, is known when the next is sent.
+// refuse remembers for status why the advertisements of a peer are refused: it
+// may be master too, and this the reason.
+func (inst *instance) refuse(peer netip.Addr, drop *vrrpconn.DropError) {
+	const maxPeers = 8
+	old, known := inst.refused[peer]
+	if known && old.drop == drop.Drop || !known && len(inst.refused) >= maxPeers {
+		return
+	}
+	inst.refused[peer] = refusal{drop.Drop, mismatch{text: "its advertisements are refused: " + drop.Detail, since: time.Now()}}
+}
+
 // sendErrorsToTell is how often an advertisement must fail for the same reason
 // before it is logged: one may be on its way when its interface goes down.
 const sendErrorsToTell = 2
@@ -489,6 +510,17 @@ func (inst *instance) transition(t vrrp.Transition) {
 	inst.log.Log(context.Background(), level, "transition", "from", t.From.String(), "to", t.To.String(), "reason", t.Reason.String())
 }
 
+// noteLevel tells what happens at every preemption from what should not happen.
+func (inst *instance) noteLevel(r vrrp.Reason) slog.Level {
+	switch s := inst.m.Snapshot(); {
+	case r.Kind == vrrp.ReasonLowerPriorityIgnored:
+		return slog.LevelInfo
+	case r.Kind == vrrp.ReasonLowerPriorityMaster && time.Since(s.Since) < 2*inst.cfg.AdvertInterval:
+		return slog.LevelInfo // the last word of the one that yields
+	}
+	return slog.LevelWarn
+}
+
 // note logs what the machine finds worth telling: the same from the same peer
 // once until the state changes.
 func (inst *instance) note(r vrrp.Reason) {
@@ -497,6 +529,6 @@ func (inst *instance) note(r vrrp.Reason) {
 		return
 	}
 	if inst.notes.Once(fmt.Sprintf("%s %s", r.Peer, r.Kind)) {
-		inst.log.Warn("heard another router", "peer", r.Peer, "reason", r.String())
+		inst.log.Log(context.Background(), inst.noteLevel(r), "heard another router", "peer", r.Peer, "reason", r.String())
 	}
 }

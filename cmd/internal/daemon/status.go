@@ -102,6 +102,10 @@ func (inst *instance) status() control.Instance {
 		m := inst.mismatches[peer]
 		out.Mismatches = append(out.Mismatches, control.Mismatch{Peer: peer, Text: m.text, Since: m.since})
 	}
+	for _, peer := range slices.SortedFunc(maps.Keys(inst.refused), netip.Addr.Compare) {
+		r := inst.refused[peer]
+		out.Mismatches = append(out.Mismatches, control.Mismatch{Peer: peer, Text: r.text, Since: r.since})
+	}
 	for _, t := range inst.history {
 		out.History = append(out.History, control.Transition{
 			At: t.at, From: control.State(t.From.String()), To: control.State(t.To.String()), Reason: reason(t.Reason),

@@ -168,7 +168,7 @@ func TestCheckSaysWhatWouldRunAndWhatIsStrange(t *testing.T) {
 			name: "several errors", yaml: "vrrp_instance:\n  VI:\n    interface: eth0\n    virtual_routerid: 51\n    priority: 300\n    virtual_ipaddress: [192.0.2.10/24]\n", code: 2,
 			want: "FILE:4:5: vrrp_instance.VI.virtual_routerid: unknown keyword \"virtual_routerid\" (did you mean virtual_router_id?)\n" +
 				"FILE:5:15: vrrp_instance.VI.priority: 300 is out of range (1 to 255)\n" +
-				"vipd: FILE: the configuration has errors; nothing is run\n",
+				"vipd: FILE: it cannot be run as it is\n",
 		},
 		{
 			name: "warnings about the host", yaml: strings.NewReplacer("eth0", "eth7", "100ms", "1").Replace(fast),

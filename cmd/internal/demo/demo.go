@@ -358,7 +358,7 @@ func (s *show) say(format string, args ...any) {
 }
 
 func (s *show) summary() {
-	s.printf("\nThe address was away for\n  %-13s %10s %10s   %s\n", "", "by rule", "measured", "the rule")
+	s.printf("\nThe address was away for\n  %-13s %10s %10s   %s\n", "", "at most", "measured", "by which rule")
 	for _, e := range s.result.Events {
 		s.printf("  %-13s %9.3fs %9.3fs   %s\n", e.Name, e.Bound.Duration().Seconds(), e.Gap.Duration().Seconds(), e.Rule)
 	}
