@@ -143,7 +143,8 @@ func (d disagreement) play(t *testing.T) {
 	s.start(t, s.low)
 	v := ours.Daemon.(*rig.Vipd)
 
-	// Two advertisements of the same kind say that it goes on.
+	// Two of a kind that is dropped say that it goes on. Of one that is accepted
+	// there may be no second: each of vipd's restarts keepalived's own timer (D003).
 	var i control.Instance
 	rig.Eventually(t, patience, "both routers are as they should be, and vipd has heard the other", func() bool {
 		if v.State(instance) != d.vipd || theirs.State(instance) != d.other {
@@ -151,7 +152,7 @@ func (d disagreement) play(t *testing.T) {
 		}
 		i = v.Instance(t, instance)
 		return (d.drop == "" || i.Counters.Drops[d.drop] >= 2) &&
-			(len(d.mismatch) == 0 || len(i.Mismatches) > 0 && i.Counters.Received >= 2)
+			(len(d.mismatch) == 0 || len(i.Mismatches) > 0 && i.Counters.Received >= 1)
 	})
 	again := time.NewTimer(s.masterDown(lowPriority))
 	defer again.Stop()
