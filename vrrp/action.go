@@ -2,7 +2,7 @@ package vrrp
 
 import "fmt"
 
-// An Action is something the driver of a [Machine] has to do. Its dynamic type
+// An Action is something the driver of a [Machine] or [Group] has to do. Its dynamic type
 // is one of [SendAdvertisement], [AddAddresses], [RemoveAddresses], [Announce],
 // [Reannounce], [Transition] and [Note].
 //

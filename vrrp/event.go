@@ -17,7 +17,8 @@ type Event interface {
 }
 
 // Startup is the Startup event of RFC 9568 §6.4.1. Until it arrives a machine
-// only remembers what [Health] and [Link] tell it.
+// only remembers what [Health] and [Link] tell it. If checks are pending then,
+// it goes on to wait in [Init].
 type Startup struct{}
 
 // Shutdown is the Shutdown event of RFC 9568 §6.4: the machine leaves the
@@ -42,14 +43,20 @@ type Received struct {
 	At time.Time
 }
 
-// Health is what the trackers have to say, all of it: it replaces the previous
-// Health.
+// Health is what the tracked scripts, processes, files and other checks have to
+// say together, all of it: it replaces the previous Health. Interfaces, tracked
+// or not, are the business of [Link].
 type Health struct {
 	// Priority is the effective priority, 1 to 254; 0 stands for the
 	// configured one. The owner's priority never changes (RFC 9568 §5.2.4).
 	Priority uint8
-	// Faults are the tracked objects with weight 0 that have failed.
+	// Faults are the checks with weight 0 that have failed.
 	Faults []Fault
+	// Pending names the checks with weight 0 that have no result yet. They
+	// hold back a machine that has just been started, silently, and one that
+	// would leave FaultState; a fault is entered all the same. A backup or
+	// master takes no notice of them.
+	Pending []string
 }
 
 // Link is the condition of the interface a virtual router runs on, all of it:
@@ -97,7 +104,11 @@ func (e Received) String() string {
 }
 
 func (e Health) String() string {
-	return fmt.Sprintf("health priority %d, %s", e.Priority, faultList(e.Faults))
+	s := fmt.Sprintf("health priority %d, %s", e.Priority, faultList(e.Faults))
+	if len(e.Pending) > 0 {
+		s += ", no result yet: " + strings.Join(e.Pending, ", ")
+	}
+	return s
 }
 
 func (e Link) String() string {
@@ -160,6 +171,8 @@ const (
 	FaultAddresses
 	// FaultCheck: a tracked check with weight 0 has failed.
 	FaultCheck
+	// FaultGroup: another member of the sync group, Name, is in fault.
+	FaultGroup
 )
 
 // String returns a short lower-case name, fit for metrics and JSON.
@@ -179,6 +192,8 @@ func (k FaultKind) String() string {
 		return "addresses"
 	case FaultCheck:
 		return "check"
+	case FaultGroup:
+		return "sync-group"
 	}
 	return fmt.Sprintf("FaultKind(%d)", uint8(k))
 }
@@ -211,6 +226,8 @@ func (f Fault) String() string {
 		s = "none of the addresses could be added"
 	case FaultCheck:
 		s = "check " + f.Name + " fails"
+	case FaultGroup:
+		s = "sync group member " + f.Name + " is in fault"
 	default:
 		s = f.Kind.String() + " " + f.Name
 	}

@@ -88,17 +88,23 @@ type Config struct {
 // These hold between steps: the machine wants addresses on an interface exactly
 // while it is [Master]; a wake is pending exactly while it is Backup or Master,
 // or waits in FaultState to try its addresses again; nothing is announced that
-// was not reported ready.
+// was not reported ready. Init is left, once started, and FaultState is, as soon
+// as there is neither a fault nor a check without result.
+//
+// A machine that was given to a [Group] is stepped by the group alone.
 type Machine struct {
 	cfg Config
 
 	state   State
+	started bool
 	stopped bool
 	since   time.Time
 	reason  Reason
 
 	priority     uint8 // effective
 	health, link []Fault
+	pending      []string // checks without a result
+	sync         membership
 	source       netip.Addr
 	startupUntil time.Time
 
@@ -110,6 +116,7 @@ type Machine struct {
 	lowerNoted     netip.Addr
 	stopHeard      netip.Addr // who advertised priority 0 last, until someone else is accepted
 	preemptAt      time.Time  // zero: preempt_delay not started
+	wants          bool       // the timer ran out, but the sync group is not ready (keepalived: wantstate)
 
 	// Master.
 	advertAt time.Time
@@ -235,7 +242,7 @@ func (m *Machine) Step(now time.Time, ev Event) []Action {
 		m.received(now, ev)
 	case Health:
 		m.setPriority(ev.Priority)
-		m.health = slices.Clone(ev.Faults)
+		m.health, m.pending = slices.Clone(ev.Faults), slices.Clone(ev.Pending)
 		m.checkFaults(now)
 	case Link:
 		m.source = ev.Source.WithZone("")
@@ -262,32 +269,41 @@ func (m *Machine) masterDown() time.Duration {
 }
 
 func (m *Machine) startup(now time.Time) {
-	if m.state != Init {
+	if m.started {
 		return
 	}
+	m.started = true
 	if m.cfg.StartupDelay > 0 {
 		m.startupUntil = now.Add(m.cfg.StartupDelay)
 	}
-	if len(m.faults()) > 0 {
-		m.enterFault(now)
-		return
-	}
-	m.enterElection(now, Reason{Kind: ReasonStartup})
+	m.checkFaults(now)
 }
 
 // enterElection leaves Init or FaultState: an owner is master at once, everyone
 // else waits for one whole master-down interval.
 func (m *Machine) enterElection(now time.Time, why Reason) {
 	m.masterInterval = m.cfg.Interval
-	m.master, m.lower, m.stopHeard = Peer{}, Peer{}, netip.Addr{}
-	if m.isOwner() && m.cfg.StartMaster && !now.Before(m.startupUntil) {
+	m.forgetPeers()
+	if !m.startsAsMaster() {
+		m.becomeBackup(now, now, why)
+		return
+	}
+	until := m.sync.startupUntil(m.startupUntil)
+	if !now.Before(until) {
 		m.becomeMaster(now, Reason{Kind: ReasonOwner})
 		return
 	}
 	m.becomeBackup(now, now, why)
-	if m.isOwner() && m.cfg.StartMaster {
-		m.masterDownAt = m.startupUntil
-	}
+	m.masterDownAt = until
+}
+
+func (m *Machine) forgetPeers() {
+	m.master, m.lower, m.stopHeard = Peer{}, Peer{}, netip.Addr{}
+}
+
+// startsAsMaster reports whether there is nobody to wait for.
+func (m *Machine) startsAsMaster() bool {
+	return m.isOwner() && m.cfg.StartMaster && m.sync.startsAsMaster()
 }
 
 func (m *Machine) shutdown(now time.Time) {
@@ -313,6 +329,7 @@ func (m *Machine) transition(now time.Time, to State, why Reason) {
 	case Backup:
 		m.masterDownAt, m.preemptAt = time.Time{}, time.Time{}
 		m.lower, m.lowerNoted, m.stopHeard = Peer{}, netip.Addr{}, netip.Addr{}
+		m.wants = false
 	case Master:
 		m.advertAt = time.Time{}
 		m.placeAll(placeIdle)
@@ -350,7 +367,7 @@ func (m *Machine) wake(now time.Time, ev Wake) {
 	switch m.state {
 	case Backup:
 		if !now.Before(m.masterDownAt) {
-			m.becomeMaster(now, m.electionReason(now))
+			m.masterDownExpired(now)
 		}
 	case Master:
 		if now.Add(ev.Early).Before(m.advertAt) {
@@ -366,9 +383,27 @@ func (m *Machine) wake(now time.Time, ev Wake) {
 	case FaultState:
 		if m.addressErr != nil && !now.Before(m.retryAt) {
 			m.addressErr = nil
-			if len(m.faults()) == 0 {
+			if len(m.faults()) == 0 && !m.held() {
 				m.enterElection(now, Reason{Kind: ReasonRetry})
 			}
+		}
+	}
+}
+
+// masterDownExpired makes the backup master, if its sync group lets it. Else it
+// goes on as backup for another interval; it is master the moment the rest of
+// the group wants to be.
+func (m *Machine) masterDownExpired(now time.Time) {
+	others := m.sync.unwilling()
+	if others == "" {
+		m.becomeMaster(now, m.electionReason(now))
+		return
+	}
+	m.masterDownAt = now.Add(m.masterDown())
+	if !m.wants {
+		m.wants = true
+		if !m.sync.ending() {
+			m.note(Reason{Kind: ReasonGroupWaits, Group: m.sync.group.name, Member: others})
 		}
 	}
 }
@@ -441,7 +476,7 @@ func (m *Machine) receivedAsBackup(now time.Time, p Peer) {
 // again from when the advertisement was received.
 func (m *Machine) accept(p Peer) {
 	m.learn(p)
-	m.stopHeard = netip.Addr{}
+	m.stopHeard, m.wants = netip.Addr{}, false
 	m.masterDownAt = p.At.Add(m.masterDown())
 }
 
@@ -477,9 +512,7 @@ func (m *Machine) receivedAsMaster(now time.Time, p Peer) {
 		}
 		// Whoever listened to the other one has to learn again where the
 		// addresses are.
-		if m.counts[placeReady] > 0 {
-			m.do(Reannounce{})
-		}
+		m.reannounce()
 		return
 	}
 	why.Kind = ReasonHigherPriority
@@ -492,6 +525,12 @@ func (m *Machine) receivedAsMaster(now time.Time, p Peer) {
 	m.do(RemoveAddresses{})
 	m.learn(p)
 	m.becomeBackup(now, p.At, why)
+}
+
+func (m *Machine) reannounce() {
+	if m.counts[placeReady] > 0 {
+		m.do(Reannounce{})
+	}
 }
 
 // advertise sends an advertisement out of turn; the schedule starts over.
@@ -519,18 +558,19 @@ func (m *Machine) setPriority(p uint8) {
 	if p == m.priority {
 		return
 	}
-	before := m.masterDown()
+	before, down := m.priority, m.masterDown()
 	m.priority = p
 	if m.state == Backup {
-		m.masterDownAt = m.masterDownAt.Add(m.masterDown() - before)
+		m.masterDownAt = m.masterDownAt.Add(m.masterDown() - down)
 	}
 	if m.state != Init {
-		m.note(Reason{Kind: ReasonPriorityChanged})
+		m.note(Reason{Kind: ReasonPriorityChanged, PriorityBefore: before})
 	}
 }
 
-// faults returns everything that keeps this router out of the election.
-func (m *Machine) faults() []Fault {
+// ownFaults returns what keeps this router out of the election whatever its
+// sync group does.
+func (m *Machine) ownFaults() []Fault {
 	var own []Fault
 	if m.addressErr != nil {
 		own = []Fault{{Kind: FaultAddresses, Detail: m.addressErr.Error()}}
@@ -538,18 +578,33 @@ func (m *Machine) faults() []Fault {
 	return unionFaults(m.link, m.health, own)
 }
 
+// faults returns everything that keeps this router out of the election.
+func (m *Machine) faults() []Fault {
+	return append(m.ownFaults(), m.sync.faults()...)
+}
+
+// held reports whether it is too early to take part in the election, although
+// there may be no fault: a check has no result yet, or the sync group waits.
+func (m *Machine) held() bool {
+	return len(m.pending) > 0 || m.sync.held()
+}
+
+// checkFaults enters or leaves FaultState, and leaves Init once started.
 func (m *Machine) checkFaults(now time.Time) {
 	faults := m.faults()
 	switch {
-	case m.state == Init:
-	case m.state == FaultState && len(faults) == 0:
-		m.enterElection(now, Reason{Kind: ReasonRecovered, Faults: m.reason.Faults})
-	case m.state == FaultState:
+	case !m.started:
+	case len(faults) > 0 && m.state == FaultState:
 		// Still in fault, but for other reasons: keep what the last one was,
 		// so that a recovery names it.
 		m.reason.Faults = faults
 	case len(faults) > 0:
 		m.enterFault(now)
+	case m.held():
+	case m.state == Init:
+		m.enterElection(now, Reason{Kind: ReasonStartup})
+	case m.state == FaultState:
+		m.enterElection(now, Reason{Kind: ReasonRecovered, Faults: m.reason.Faults})
 	}
 }
 
@@ -628,6 +683,12 @@ type Snapshot struct {
 	// MasterDownAt, AdvertAt and PreemptAt are zero when they do not run.
 	MasterDownAt, AdvertAt, PreemptAt, StartupUntil time.Time
 	Faults                                          []Fault
+	// Pending are the checks without a result that it waits for in Init or
+	// FaultState, its own and those of the other members of its sync group.
+	Pending []string
+	// WantsMaster is set on a backup that would be master if all members of its
+	// sync group were ready to be.
+	WantsMaster bool
 	// Ready and Failed count the addresses that are in place and that could
 	// not be put there; both are 0 unless master. See also [Machine.Address].
 	Ready, Failed int
@@ -652,10 +713,25 @@ func (m *Machine) Snapshot() Snapshot {
 		State: m.state, Since: m.since, Reason: m.reason, Priority: m.priority, Source: m.source,
 		MasterInterval: m.masterInterval, MasterDownAt: m.masterDownAt, AdvertAt: m.advertAt,
 		PreemptAt: m.preemptAt, StartupUntil: m.startupUntil, Faults: m.faults(),
+		Pending: m.allPending(), WantsMaster: m.wants,
 		Ready: m.counts[placeReady], Failed: m.counts[placeFailed],
 	}
 	if m.state == Backup {
 		s.Master, s.Lower = m.master, m.lower
 	}
 	return s
+}
+
+// allPending returns the checks that it waits for, if it waits.
+func (m *Machine) allPending() []string {
+	if m.stopped || m.state != Init && m.state != FaultState {
+		return nil
+	}
+	var out []string
+	for _, name := range slices.Concat(m.pending, m.sync.pending()) {
+		if !slices.Contains(out, name) {
+			out = append(out, name)
+		}
+	}
+	return out
 }

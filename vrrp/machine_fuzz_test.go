@@ -16,28 +16,35 @@ func FuzzMachineKeepsItsInvariants(f *testing.F) {
 	f.Add([]byte{0, 100, 1, 0}, []byte{0, 2, 255, 255, 2, 0, 7, 0})
 	f.Add([]byte{1, 255, 3, 0xff}, []byte{0, 3, 200, 1, 4, 1, 5, 2, 6, 0, 7, 1, 1, 0})
 	f.Add([]byte{1, 1, 0, 3}, []byte{5, 1, 0, 0, 5, 0, 2, 255, 2, 255, 8, 0, 2, 255, 6, 7})
+	// a check without a result, the start, its failure, its recovery
+	f.Add([]byte{0, 100, 1, 0}, []byte{6, 66, 0, 0, 6, 67, 6, 66, 6, 0, 2, 0})
 	f.Fuzz(func(t *testing.T, setting, script []byte) {
 		if len(setting) < 4 {
 			return
 		}
-		addrs := []vrrp.Address{
-			{IP: netip.MustParseAddr("192.0.2.10"), Interface: "eth0"},
-			{IP: netip.MustParseAddr("192.0.2.11"), Interface: "eth0"},
-			{IP: netip.MustParseAddr("2001:db8::1"), Interface: "eth1"},
-		}[:setting[2]%4]
-		cfg := vrrp.Config{
-			Version: vrrp.V2 + vrrp.Version(setting[0]&1), VRID: 1, Priority: max(1, setting[1]), Interval: time.Second,
-			StartMaster: setting[3]&1 != 0, NoPreempt: setting[3]&2 != 0, HigherPrioritySendAdvert: setting[3]&4 != 0,
-			LowerPriorityNoAdvert: setting[3]&8 != 0, Addresses: addrs,
-		}
-		if setting[3]&16 != 0 {
-			cfg.PreemptDelay = 3 * time.Second
-		}
-		if setting[3]&32 != 0 {
-			cfg.StartupDelay = 2 * time.Second
-		}
-		newChecker(t, cfg).run(script)
+		newChecker(t, fuzzConfig(setting)).run(script)
 	})
+}
+
+// fuzzConfig makes a configuration of four octets.
+func fuzzConfig(setting []byte) vrrp.Config {
+	addrs := []vrrp.Address{
+		{IP: netip.MustParseAddr("192.0.2.10"), Interface: "eth0"},
+		{IP: netip.MustParseAddr("192.0.2.11"), Interface: "eth0"},
+		{IP: netip.MustParseAddr("2001:db8::1"), Interface: "eth1"},
+	}[:setting[2]%4]
+	cfg := vrrp.Config{
+		Version: vrrp.V2 + vrrp.Version(setting[0]&1), VRID: 1, Priority: max(1, setting[1]), Interval: time.Second,
+		StartMaster: setting[3]&1 != 0, NoPreempt: setting[3]&2 != 0, HigherPrioritySendAdvert: setting[3]&4 != 0,
+		LowerPriorityNoAdvert: setting[3]&8 != 0, Addresses: addrs,
+	}
+	if setting[3]&16 != 0 {
+		cfg.PreemptDelay = 3 * time.Second
+	}
+	if setting[3]&32 != 0 {
+		cfg.StartupDelay = 2 * time.Second
+	}
+	return cfg
 }
 
 // A checker is a driver that believes nothing of its machine.
@@ -48,6 +55,7 @@ type checker struct {
 	now    time.Time
 	wanted bool // addresses asked for and not given up
 	ready  map[vrrp.Address]bool
+	begun  bool
 	ended  bool
 }
 
@@ -86,7 +94,7 @@ func (c *checker) event(kind, arg byte) vrrp.Event {
 	case 5:
 		return vrrp.Link{Source: netip.AddrFrom4([4]byte{192, 0, 2, 1}), Faults: faults}
 	case 6:
-		return vrrp.Health{Priority: kind + arg, Faults: faults}
+		return vrrp.Health{Priority: kind + arg, Faults: faults, Pending: []string{"b", "c"}[:arg/64%3]}
 	case 7:
 		ev := vrrp.AddressReady{Epoch: c.m.Epoch() - uint64(kind>>7), Addrs: some}
 		if arg >= 128 {
@@ -99,69 +107,111 @@ func (c *checker) event(kind, arg byte) vrrp.Event {
 }
 
 func (c *checker) step(ev vrrp.Event) {
-	before := c.m.State()
-	wakeBefore, _ := c.m.NextWake()
-	epoch := c.m.Epoch()
+	old := c.condition()
 	actions := c.m.Step(c.now, ev)
-	if answer, ok := ev.(vrrp.AddressReady); ok && answer.Epoch == epoch {
-		for _, a := range answer.Addrs {
-			c.ready[a] = answer.Err == nil
-		}
-	}
-	state := before
+	c.happened(ev, old)
 	for _, a := range actions {
-		if c.ended {
-			c.Fatalf("%v after the end: %v", ev, a)
+		c.did(ev, &old, a, actions)
+	}
+	c.holds(ev, old)
+	c.ended = c.ended || isShutdown(ev)
+	s := c.m.Snapshot()
+	if !c.begun || c.ended || s.State == vrrp.Backup || s.State == vrrp.Master {
+		return
+	}
+	if len(s.Faults) == 0 && len(s.Pending) == 0 {
+		c.Fatalf("%v: in %s without a reason", ev, s.State)
+	} else if s.State == vrrp.Init && len(s.Faults) > 0 {
+		c.Fatalf("%v: not in fault in spite of %v", ev, s.Faults)
+	}
+}
+
+// A before is what a machine was like before a step.
+type before struct {
+	state vrrp.State // follows the transitions
+	was   vrrp.State
+	wake  time.Time
+	epoch uint64
+}
+
+func (c *checker) condition() before {
+	wake, _ := c.m.NextWake()
+	return before{state: c.m.State(), was: c.m.State(), wake: wake, epoch: c.m.Epoch()}
+}
+
+// happened notes what the event itself says.
+func (c *checker) happened(ev vrrp.Event, old before) {
+	switch ev := ev.(type) {
+	case vrrp.Startup:
+		c.begun = true
+	case vrrp.AddressReady:
+		if ev.Epoch != old.epoch {
+			return
 		}
-		switch a := a.(type) {
-		case vrrp.SendAdvertisement:
-			if state != vrrp.Master && !willBeMaster(actions) {
-				c.Fatalf("%v: advertises without being master: %v", ev, actions)
-			}
-		case vrrp.AddAddresses:
-			c.wanted = true
-			for _, addr := range a.Addrs {
-				c.ready[addr] = false
-			}
-		case vrrp.RemoveAddresses:
-			c.wanted = false
-			clear(c.ready)
-		case vrrp.Announce:
-			for _, addr := range a.Addrs {
-				if !c.ready[addr] {
-					c.Fatalf("%v: announces %s, which is not in place", ev, addr)
-				}
-			}
-		case vrrp.Transition:
-			if a.From != state || a.From == a.To || a.Reason.Kind == 0 || a.Reason.String() == "" {
-				c.Fatalf("%v: from %s: %v", ev, state, a)
-			}
-			state = a.To
+		for _, a := range ev.Addrs {
+			c.ready[a] = ev.Err == nil
 		}
 	}
-	if state != c.m.State() {
-		c.Fatalf("%v: state is %s, the transitions say %s", ev, c.m.State(), state)
+}
+
+// did checks one action.
+func (c *checker) did(ev vrrp.Event, old *before, a vrrp.Action, all []vrrp.Action) {
+	if c.ended {
+		c.Fatalf("%v after the end: %v", ev, a)
 	}
-	if want := state == vrrp.Master && len(c.cfg.Addresses) > 0; c.wanted != want {
-		c.Fatalf("%v: in state %s it holds addresses: %v", ev, state, c.wanted)
+	switch a := a.(type) {
+	case vrrp.SendAdvertisement:
+		if old.state != vrrp.Master && !willBeMaster(all) {
+			c.Fatalf("%v: advertises without being master: %v", ev, all)
+		}
+	case vrrp.AddAddresses:
+		c.wanted = true
+		for _, addr := range a.Addrs {
+			c.ready[addr] = false
+		}
+	case vrrp.RemoveAddresses:
+		c.wanted = false
+		clear(c.ready)
+	case vrrp.Announce:
+		for _, addr := range a.Addrs {
+			if !c.ready[addr] {
+				c.Fatalf("%v: announces %s, which is not in place", ev, addr)
+			}
+		}
+	case vrrp.Transition:
+		if a.From != old.state || a.From == a.To || a.Reason.Kind == 0 || a.Reason.String() == "" {
+			c.Fatalf("%v: from %s: %v", ev, old.state, a)
+		}
+		old.state = a.To
+	}
+}
+
+// holds checks what holds between steps, of every machine.
+func (c *checker) holds(ev vrrp.Event, old before) {
+	s := c.m.Snapshot()
+	if old.state != s.State {
+		c.Fatalf("%v: state is %s, the transitions say %s", ev, s.State, old.state)
+	}
+	if want := s.State == vrrp.Master && len(c.cfg.Addresses) > 0; c.wanted != want {
+		c.Fatalf("%v: in state %s it holds addresses: %v", ev, s.State, c.wanted)
 	}
 	at, wakes := c.m.NextWake()
-	if active := state == vrrp.Backup || state == vrrp.Master; active && !wakes || state == vrrp.Init && wakes {
-		c.Fatalf("%v: in state %s a wake is pending: %v", ev, state, wakes)
+	if active := s.State == vrrp.Backup || s.State == vrrp.Master; active && !wakes || s.State == vrrp.Init && wakes {
+		c.Fatalf("%v: in state %s a wake is pending: %v", ev, s.State, wakes)
 	}
-	if _, early := ev.(vrrp.Wake); early && state == vrrp.Backup && before == vrrp.Backup && !at.Equal(wakeBefore) {
-		c.Fatalf("%v: moved a master-down timer from %s to %s", ev, wakeBefore, at)
+	if _, isWake := ev.(vrrp.Wake); isWake && s.State == vrrp.Backup && old.was == vrrp.Backup && !at.Equal(old.wake) && !s.WantsMaster {
+		c.Fatalf("%v: moved a master-down timer from %s to %s", ev, old.wake, at)
 	}
-	if s := c.m.Snapshot(); s.State == vrrp.FaultState && len(s.Faults) == 0 {
-		c.Fatalf("%v: in fault without a fault", ev)
-	} else if s.State != vrrp.FaultState && s.State != vrrp.Init && len(s.Faults) > 0 {
+	if s.State != vrrp.FaultState && s.State != vrrp.Init && len(s.Faults) > 0 {
 		c.Fatalf("%v: %s in spite of %v", ev, s.State, s.Faults)
 	} else if s.Priority == 0 || s.Priority == vrrp.PriorityOwner && c.cfg.Priority != vrrp.PriorityOwner {
 		c.Fatalf("%v: effective priority %d", ev, s.Priority)
 	}
-	if _, ok := ev.(vrrp.Shutdown); ok {
-		c.ended = true
-	}
+}
+
+func isShutdown(ev vrrp.Event) bool {
+	_, ok := ev.(vrrp.Shutdown)
+	return ok
 }
 
 // willBeMaster reports whether the actions make a master: its first

@@ -50,6 +50,12 @@ const (
 	ReasonSameAddress
 	// ReasonPriorityChanged: the effective priority changed. (Note.)
 	ReasonPriorityChanged
+	// ReasonGroup: it follows another member of its sync group; Cause is that
+	// member's reason. The group itself has this reason, too.
+	ReasonGroup
+	// ReasonGroupWaits: the master-down timer ran out, but Member, or several,
+	// of the sync group are not ready to be master. (Note.)
+	ReasonGroupWaits
 )
 
 var reasonNames = [...]string{
@@ -69,6 +75,8 @@ var reasonNames = [...]string{
 	ReasonLowerPriorityIgnored: "lower-priority-ignored",
 	ReasonSameAddress:          "same-address",
 	ReasonPriorityChanged:      "priority-changed",
+	ReasonGroup:                "group",
+	ReasonGroupWaits:           "group-waits",
 }
 
 // String returns a short lower-case name, fit for metrics and JSON.
@@ -82,12 +90,16 @@ func (k ReasonKind) String() string {
 // A Reason says what decided a transition: the packet, the timer, the fault.
 // Which fields are set depends on Kind.
 type Reason struct {
-	Kind         ReasonKind
-	Peer         netip.Addr    // the router that was heard
-	PeerPriority uint8         // and the priority it advertised
-	Priority     uint8         // this router's priority at the time
-	Elapsed      time.Duration // how long nothing was heard
-	Faults       []Fault       // those present, or for ReasonRecovered those that went
+	Kind           ReasonKind
+	Peer           netip.Addr    // the router that was heard
+	PeerPriority   uint8         // and the priority it advertised
+	Priority       uint8         // this router's priority at the time; 0 for a sync group
+	PriorityBefore uint8         // what it was, for ReasonPriorityChanged
+	Elapsed        time.Duration // how long nothing was heard
+	Faults         []Fault       // those present, or for ReasonRecovered those that went
+	Group          string        // the sync group, for ReasonGroup and ReasonGroupWaits of a member
+	Member         string        // which member decided, or is waited for
+	Cause          *Reason       // that member's reason, for ReasonGroup; never changes
 }
 
 // String says in one sentence, without a full stop, what happened.
@@ -127,7 +139,17 @@ func (r Reason) String() string {
 	case ReasonSameAddress:
 		return fmt.Sprintf("another router advertises from our own address %s", r.Peer)
 	case ReasonPriorityChanged:
-		return fmt.Sprintf("effective priority is now %d", r.Priority)
+		return fmt.Sprintf("effective priority changed from %d to %d", r.PriorityBefore, r.Priority)
+	case ReasonGroup:
+		if r.Cause != nil {
+			s := fmt.Sprintf("%s: %s", r.Member, r.Cause)
+			if r.Group != "" {
+				s = fmt.Sprintf("sync group %s: %s", r.Group, s)
+			}
+			return s
+		}
+	case ReasonGroupWaits:
+		return fmt.Sprintf("could be master, but sync group %s waits for %s", r.Group, r.Member)
 	}
 	return r.Kind.String()
 }

@@ -4,6 +4,8 @@
 //
 // A [Machine] is one virtual router. It is fed events with the time at which
 // they happened and answers with the actions to carry out; see [Machine.Step].
+// A [Group] keeps several of them in the same state (keepalived:
+// vrrp_sync_group).
 // The same machine therefore runs under a real daemon, in virtual time and
 // under a fuzzer. Package vrrpconn has the sockets.
 package vrrp

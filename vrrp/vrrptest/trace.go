@@ -16,15 +16,25 @@ var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // A tracer runs a trace: see Trace.
 type tracer struct {
-	m    *vrrp.Machine
-	cfg  vrrp.Config
-	auto bool
-	now  time.Time
-	out  strings.Builder
+	group   *vrrp.Group // nil: there is one router, and no group
+	name    string      // of the group
+	forming bool        // the group may get more members
+	routers []*router
+	now     time.Time
+	out     strings.Builder
 }
 
-// Trace runs a script against a [vrrp.Machine] and returns the script with what
-// the machine did after each line, indented. Indented lines of the script, the
+// A router is a machine under a trace.
+type router struct {
+	name   string // empty without a group
+	m      *vrrp.Machine
+	cfg    vrrp.Config
+	source netip.Addr
+	auto   bool
+}
+
+// Trace runs a script against a [vrrp.Machine], or a [vrrp.Group] of them, and
+// returns the script with what they did after each line, indented. Indented lines of the script, the
 // answers of an earlier run, are left out; so a file that holds a script and
 // the right answers is its own golden file.
 //
@@ -34,17 +44,22 @@ type tracer struct {
 //	       [adverts=3] [nopreempt] [preempt-delay=3s] [startup-delay=3s]
 //	       [lower-prio-no-advert] [higher-prio-send-advert] [source=192.0.2.1]
 //	       [auto]                       addresses are ready as soon as they are asked for
+//	group NAME                          what follows is about a sync group with these members:
+//	member NAME version=3 ...           settings as for config
 //	at TIME EVENT                       first wakes the machine whenever it wants until TIME
 //	until TIME                          only that
 //	late TIME EVENT                     as at, but nobody woke the machine meanwhile
 //	state                               prints the state and the pending timers
+//
+// With a group, the name of a member stands before each EVENT, or "each" for one
+// after the other.
 //
 // TIME counts from the beginning ("3.6s"), or with a plus from the line before.
 // An EVENT is one of
 //
 //	startup | shutdown | wake [early=1ms]
 //	recv PRIORITY SOURCE [interval=1s] [ago=2ms]
-//	health [PRIORITY] [CHECK...]        the checks that have failed
+//	health [PRIORITY] [CHECK...]        the checks that have failed, or as ?CHECK have no result
 //	link [SOURCE] [down] [missing]
 //	ready [stale] ADDRESS... | failed ADDRESS... | lost ADDRESS...
 func Trace(script string) (string, error) {
@@ -65,12 +80,27 @@ func Trace(script string) (string, error) {
 }
 
 func (t *tracer) statement(words []string) error {
-	if words[0] == "config" {
-		return t.config(words[1:])
+	switch words[0] {
+	case "config":
+		t.begin()
+		return t.config("", words[1:])
+	case "group":
+		if len(words) != 2 {
+			return errors.New("group needs a name")
+		}
+		t.begin()
+		t.name, t.forming = words[1], true
+		return nil
+	case "member":
+		if !t.forming || len(words) < 2 {
+			return errors.New("member needs a group before it, and a name")
+		}
+		return t.config(words[1], words[2:])
 	}
-	if t.m == nil {
-		return errors.New("the first statement must be config")
+	if len(t.routers) == 0 {
+		return errors.New("config, or group and member, must come first")
 	}
+	t.form()
 	switch words[0] {
 	case "state":
 		t.state()
@@ -91,14 +121,54 @@ func (t *tracer) statement(words []string) error {
 		if words[0] == "until" {
 			return nil
 		}
-		ev, err := t.event(words[2:])
+		return t.events(words[2:])
+	}
+	return fmt.Errorf("unknown statement %q", words[0])
+}
+
+// begin forgets the routers there were.
+func (t *tracer) begin() {
+	t.group, t.name, t.forming, t.routers, t.now = nil, "", false, nil, epoch
+}
+
+// form makes the group of the members there are.
+func (t *tracer) form() {
+	if !t.forming {
+		return
+	}
+	t.forming = false
+	var members []vrrp.GroupMember
+	for _, r := range t.routers {
+		members = append(members, vrrp.GroupMember{Name: r.name, Machine: r.m})
+	}
+	t.group = vrrp.NewGroup(t.name, members)
+	for i, r := range t.routers {
+		t.step(i, vrrp.Link{Source: r.source})
+	}
+}
+
+// events gives an event to the routers it is for.
+func (t *tracer) events(words []string) error {
+	who := ""
+	if t.group != nil && len(words) > 0 {
+		who, words = words[0], words[1:]
+	}
+	found := false
+	for i, r := range t.routers {
+		if r.name != who && who != "each" {
+			continue
+		}
+		found = true
+		ev, err := t.event(r, words)
 		if err != nil {
 			return err
 		}
-		t.step(ev)
-		return nil
+		t.step(i, ev)
 	}
-	return fmt.Errorf("unknown statement %q", words[0])
+	if !found {
+		return fmt.Errorf("unknown member %q", who)
+	}
+	return nil
 }
 
 func (t *tracer) time(s string) (time.Time, error) {
@@ -116,10 +186,9 @@ func (t *tracer) time(s string) (time.Time, error) {
 	return time.Time{}, fmt.Errorf("%s is in the past", s)
 }
 
-func (t *tracer) config(words []string) error {
+func (t *tracer) config(name string, words []string) error {
 	cfg := vrrp.Config{Version: vrrp.V3, VRID: 51, Priority: 100, Interval: time.Second}
-	source := netip.MustParseAddr("192.0.2.1")
-	t.auto, t.now = false, epoch
+	r := &router{name: name, source: netip.MustParseAddr("192.0.2.1")}
 	for _, w := range words {
 		key, value, _ := strings.Cut(w, "=")
 		var err error
@@ -149,9 +218,9 @@ func (t *tracer) config(words []string) error {
 		case "addresses":
 			cfg.Addresses, err = parseAddresses(strings.Split(value, ","))
 		case "source":
-			source, err = netip.ParseAddr(value)
+			r.source, err = netip.ParseAddr(value)
 		case "auto":
-			t.auto = true
+			r.auto = true
 		default:
 			err = fmt.Errorf("unknown setting %q", key)
 		}
@@ -159,12 +228,15 @@ func (t *tracer) config(words []string) error {
 			return err
 		}
 	}
-	t.cfg, t.m = cfg, vrrp.New(cfg)
-	t.step(vrrp.Link{Source: source})
+	r.cfg, r.m = cfg, vrrp.New(cfg)
+	t.routers = append(t.routers, r)
+	if !t.forming {
+		t.step(0, vrrp.Link{Source: r.source})
+	}
 	return nil
 }
 
-func (t *tracer) event(words []string) (vrrp.Event, error) {
+func (t *tracer) event(r *router, words []string) (vrrp.Event, error) {
 	if len(words) == 0 {
 		return nil, errors.New("event missing")
 	}
@@ -181,13 +253,13 @@ func (t *tracer) event(words []string) (vrrp.Event, error) {
 		early, err := time.ParseDuration(strings.TrimPrefix(args[0], "early="))
 		return vrrp.Wake{Early: early}, err
 	case "recv":
-		return t.received(args)
+		return t.received(r, args)
 	case "health":
 		return parseHealth(args)
 	case "link":
 		return parseLink(args)
 	case "ready", "failed":
-		ev := vrrp.AddressReady{Epoch: t.m.Epoch()}
+		ev := vrrp.AddressReady{Epoch: r.m.Epoch()}
 		if len(args) > 0 && args[0] == "stale" {
 			args = args[1:]
 			ev.Epoch--
@@ -205,7 +277,7 @@ func (t *tracer) event(words []string) (vrrp.Event, error) {
 	return nil, fmt.Errorf("unknown event %q", words[0])
 }
 
-func (t *tracer) received(args []string) (vrrp.Event, error) {
+func (t *tracer) received(r *router, args []string) (vrrp.Event, error) {
 	if len(args) < 2 {
 		return nil, errors.New("recv needs a priority and a source")
 	}
@@ -218,7 +290,7 @@ func (t *tracer) received(args []string) (vrrp.Event, error) {
 		return nil, err
 	}
 	ev := vrrp.Received{Src: src, At: t.now, Adv: vrrp.Advertisement{
-		Version: t.cfg.Version, VRID: t.cfg.VRID, Priority: priority, Interval: t.cfg.Interval,
+		Version: r.cfg.Version, VRID: r.cfg.VRID, Priority: priority, Interval: r.cfg.Interval,
 	}}
 	for _, w := range args[2:] {
 		key, value, _ := strings.Cut(w, "=")
@@ -246,6 +318,10 @@ func parseHealth(args []string) (vrrp.Event, error) {
 		}
 	}
 	for _, name := range args {
+		if check, ok := strings.CutPrefix(name, "?"); ok {
+			ev.Pending = append(ev.Pending, check)
+			continue
+		}
 		ev.Faults = append(ev.Faults, vrrp.Fault{Kind: vrrp.FaultCheck, Name: name})
 	}
 	return ev, nil
@@ -286,48 +362,98 @@ func parseAddresses(words []string) ([]vrrp.Address, error) {
 	return out, nil
 }
 
-// run wakes the machine as often as it wants until the time to.
+// run wakes the machines as often as they want until the time to, those that
+// are due at the same time in their order.
 func (t *tracer) run(to time.Time) {
 	for {
-		at, ok := t.m.NextWake()
-		if !ok || at.After(to) {
+		next, first := -1, to
+		for i, r := range t.routers {
+			if at, ok := r.m.NextWake(); ok && !at.After(first) && (next < 0 || at.Before(first)) {
+				next, first = i, at
+			}
+		}
+		if next < 0 {
 			t.now = to
 			return
 		}
-		if at.After(t.now) {
-			t.now = at
+		if first.After(t.now) {
+			t.now = first
 		}
-		t.step(vrrp.Wake{})
+		t.step(next, vrrp.Wake{})
 	}
 }
 
-func (t *tracer) step(ev vrrp.Event) {
-	var asked []vrrp.AddAddresses
-	for _, a := range t.m.Step(t.now, ev) {
-		fmt.Fprintf(&t.out, "  %-10s %s\n", t.now.Sub(epoch), a)
-		if add, ok := a.(vrrp.AddAddresses); ok && t.auto {
-			asked = append(asked, add)
+func (t *tracer) step(router int, ev vrrp.Event) {
+	type request struct {
+		router int
+		vrrp.AddAddresses
+	}
+	var asked []request
+	did := func(i int, a vrrp.Action) {
+		t.print(t.who(i), a.String())
+		if add, ok := a.(vrrp.AddAddresses); ok && t.routers[i].auto {
+			asked = append(asked, request{i, add})
+		}
+	}
+	if t.group != nil {
+		for _, a := range t.group.Step(t.now, router, ev) {
+			did(a.Member, a.Action)
+		}
+	} else {
+		for _, a := range t.routers[router].m.Step(t.now, ev) {
+			did(router, a)
 		}
 	}
 	for _, add := range asked {
-		t.step(vrrp.AddressReady{Epoch: add.Epoch, Addrs: add.Addrs})
+		t.step(add.router, vrrp.AddressReady{Epoch: add.Epoch, Addrs: add.Addrs})
 	}
 }
 
+// who returns what stands before what a router did; -1 is the group.
+func (t *tracer) who(router int) string {
+	switch {
+	case t.group == nil:
+		return ""
+	case router < 0:
+		return t.name + ": "
+	}
+	return t.routers[router].name + ": "
+}
+
+func (t *tracer) print(who, what string) {
+	fmt.Fprintf(&t.out, "  %-10s %s%s\n", t.now.Sub(epoch), who, what)
+}
+
 func (t *tracer) state() {
-	s := t.m.Snapshot()
-	fmt.Fprintf(&t.out, "  %-10s %s, priority %d", t.now.Sub(epoch), s.State, s.Priority)
-	if at, ok := t.m.NextWake(); ok {
-		fmt.Fprintf(&t.out, ", wakes at %s", at.Sub(epoch))
+	for i, r := range t.routers {
+		t.print(t.who(i), r.state())
+	}
+	if t.group != nil {
+		t.print(t.who(-1), t.group.Snapshot().State.String())
+	}
+}
+
+func (r *router) state() string {
+	s := r.m.Snapshot()
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s, priority %d", s.State, s.Priority)
+	if at, ok := r.m.NextWake(); ok {
+		fmt.Fprintf(&b, ", wakes at %s", at.Sub(epoch))
 	}
 	if s.Master.Addr.IsValid() {
-		fmt.Fprintf(&t.out, ", master %s priority %d every %s", s.Master.Addr, s.Master.Priority, s.MasterInterval)
+		fmt.Fprintf(&b, ", master %s priority %d every %s", s.Master.Addr, s.Master.Priority, s.MasterInterval)
+	}
+	if s.WantsMaster {
+		b.WriteString(", wants to be master")
 	}
 	for _, f := range s.Faults {
-		fmt.Fprintf(&t.out, ", fault: %s", f)
+		fmt.Fprintf(&b, ", fault: %s", f)
+	}
+	for _, check := range s.Pending {
+		fmt.Fprintf(&b, ", waits for check %s", check)
 	}
 	if s.Degraded() {
-		fmt.Fprintf(&t.out, ", degraded: %d addresses missing", s.Failed)
+		fmt.Fprintf(&b, ", degraded: %d addresses missing", s.Failed)
 	}
-	t.out.WriteByte('\n')
+	return b.String()
 }
