@@ -61,6 +61,7 @@ type Transition struct {
 // Note reports something worth telling an operator that changes no state.
 type Note struct {
 	Reason Reason
+	State  State // in which it happened
 }
 
 func (SendAdvertisement) action() {}

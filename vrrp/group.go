@@ -88,8 +88,8 @@ func NewGroup(name string, members []GroupMember) *Group {
 
 // Step applies one event to a member, as [Machine.Step] does, and then lets the
 // others follow. The actions are in order: those of the member first, then those
-// of the others as they are in the list, then the group's own transition. A
-// start is different: all members leave Init as they are in the list. Times must
+// of the others as they are in the list, then the group's own transition. At a
+// [Startup] all members leave Init as they are in the list. Times must
 // not run backwards. The result is valid until the next step.
 func (g *Group) Step(now time.Time, member int, ev Event) []GroupAction {
 	g.out = g.out[:0]
@@ -130,7 +130,7 @@ func (g *Group) Step(now time.Time, member int, ev Event) []GroupAction {
 			}
 		})
 	}
-	starting := g.state == Init
+	_, starting := ev.(Startup)
 	if !starting {
 		visit(member)
 	}

@@ -241,8 +241,12 @@ func (m *Machine) Step(now time.Time, ev Event) []Action {
 	case Received:
 		m.received(now, ev)
 	case Health:
-		m.setPriority(ev.Priority)
 		m.health, m.pending = slices.Clone(ev.Faults), slices.Clone(ev.Pending)
+		if len(ev.Faults) > 0 {
+			// The priority that was advertised is the one it fails with.
+			m.checkFaults(now)
+		}
+		m.setPriority(ev.Priority)
 		m.checkFaults(now)
 	case Link:
 		m.source = ev.Source.WithZone("")
@@ -541,7 +545,7 @@ func (m *Machine) advertise(now time.Time) {
 
 func (m *Machine) note(why Reason) {
 	why.Priority = m.priority
-	m.do(Note{Reason: why})
+	m.do(Note{Reason: why, State: m.state})
 }
 
 // setPriority changes the effective priority. The next advertisement in turn
