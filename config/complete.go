@@ -23,7 +23,8 @@ type completer struct {
 	*decoder
 	routers map[routerKey]*rawInstance
 	owners  map[addressKey]*node
-	fast    bool // an interval below fastAdvert has been reported
+	lines   map[Pos]*node // of the tracked objects of instances
+	fast    bool          // an interval below fastAdvert has been reported
 }
 
 // A routerKey is what no two virtual routers may share. They are the same to a
@@ -45,7 +46,7 @@ type addressKey struct {
 // complete resolves defaults and checks what concerns more than one keyword, as
 // keepalived does after parsing (vrrp_complete_instance, vrrp_complete_init).
 func (d *decoder) complete() *Config {
-	c := &completer{decoder: d, routers: make(map[routerKey]*rawInstance), owners: make(map[addressKey]*node)}
+	c := &completer{decoder: d, routers: make(map[routerKey]*rawInstance), owners: make(map[addressKey]*node), lines: make(map[Pos]*node)}
 	g := &d.global
 	out := &Config{
 		Files: d.files,
@@ -59,11 +60,16 @@ func (d *decoder) complete() *Config {
 			LogUnknownVRIDs: g.logUnknownVRIDs.v,
 		},
 	}
+	c.scripting(&out.Global)
+	c.objectList(out)
+	c.groupList()
 	garp := d.globalGARP()
 	out.Instances = make([]Instance, 0, len(d.insts))
 	for _, in := range d.insts {
 		out.Instances = append(out.Instances, c.instance(in, garp))
 	}
+	c.groupsOut(out)
+	c.lintUnused()
 	if len(d.insts) == 0 && !d.diags.HasErrors() && len(d.files) > 0 {
 		d.add(Pos{File: d.files[0]}, Warning, "", faultf("there is no vrrp_instance"))
 	}
@@ -123,6 +129,7 @@ func (c *completer) instance(in *rawInstance, garp GARP) Instance {
 	c.iface(in, &out)
 	c.addressList(in, &out)
 	c.tracking(in, &out)
+	c.notification(in, &out)
 	c.unique(in, &out)
 	if out.DownTimerAdverts == 1 && in.downTimerAdverts.set {
 		c.warn(in.downTimerAdverts.pos, in.seen["down_timer_adverts"], faultf("one lost advert makes a backup take over"))
@@ -516,24 +523,6 @@ func (c *completer) place(in *rawInstance, out *Instance, a rawAddress) (Address
 		}
 	}
 	return addr, true
-}
-
-// tracking resolves the tracked interfaces.
-func (c *completer) tracking(in *rawInstance, out *Instance) {
-	for _, t := range in.track {
-		if t.name == out.Interface {
-			c.warn(t.node.pos, t.node, faultf("%s is the instance's own interface, which is tracked anyway", t.name))
-			continue
-		}
-		out.TrackInterfaces = append(out.TrackInterfaces, t.name)
-	}
-	for _, list := range [][]Address{out.Addresses, out.Excluded} {
-		for _, a := range list {
-			if a.Interface != out.Interface && !a.NoTrack && !slices.Contains(out.TrackInterfaces, a.Interface) {
-				out.TrackInterfaces = append(out.TrackInterfaces, a.Interface)
-			}
-		}
-	}
 }
 
 // unique refuses a virtual router that receivers could take for an earlier one.

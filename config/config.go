@@ -27,6 +27,15 @@ type Config struct {
 	Global    Global
 	Instances []Instance // in the order of the file
 	Files     []string   // the files it was read from, the main one first
+
+	// The tracked objects, in the order of the file, whether an instance
+	// tracks them or not. A name is unique among those of its kind.
+	Scripts      []Script
+	Checks       []Check
+	Processes    []Process
+	TrackedFiles []TrackedFile
+
+	SyncGroups []SyncGroup
 }
 
 // Global holds what applies to the daemon as a whole. Defaults that instances
@@ -39,6 +48,16 @@ type Global struct {
 	GARPInterval    time.Duration // least time between two gratuitous ARPs on an interface
 	GNAInterval     time.Duration // least time between two unsolicited NAs on an interface
 	LogUnknownVRIDs bool
+
+	ScriptSecurity bool          // enable_script_security
+	NotifyTimeout  time.Duration // for how long a notify script may hold up the next one
+	NotifyFIFOs    []FIFO        // notify_fifo, then vrrp_notify_fifo; those that are set
+	Mail           *Mail         // nil: mail has not been configured
+
+	StartupScript         *Command // nil: none
+	StartupScriptTimeout  time.Duration
+	ShutdownScript        *Command // nil: none
+	ShutdownScriptTimeout time.Duration
 }
 
 // An Instance is one virtual router.
@@ -85,6 +104,17 @@ type Instance struct {
 	TrackInterfaces  []string
 	DontTrackPrimary bool
 	TrackSourceIP    bool // only with SourceIP
+
+	// Tracks are the tracked objects, the instance's own and those of its sync
+	// group. An interface is among them only with a weight or with reverse:
+	// the others are in TrackInterfaces.
+	Tracks []Track
+
+	SyncGroup string // empty: none
+
+	Notify                Notify
+	NotifyPriorityChanges bool
+	SMTPAlert             bool
 }
 
 // GARP says when addresses are announced by gratuitous ARP or unsolicited NA.

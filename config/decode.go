@@ -17,11 +17,16 @@ type dialect struct {
 	version         vrrp.Version
 	garpRefresh     time.Duration
 	checkUnicastSrc bool
+	// scriptUser runs scripts that name no user; empty: root. keepalived has
+	// keepalived_script if there is such a user on the host, which whoever
+	// makes the dialect has to find out.
+	scriptUser     string
+	scriptSecurity bool
 }
 
 // yamlDialect is vipd's own: strict, and with defaults of today.
 func yamlDialect() dialect {
-	return dialect{strict: true, version: vrrp.V3, garpRefresh: time.Minute, checkUnicastSrc: true}
+	return dialect{strict: true, version: vrrp.V3, garpRefresh: time.Minute, checkUnicastSrc: true, scriptUser: "root", scriptSecurity: true}
 }
 
 // A report collects diagnostics while files are read and decoded.
@@ -71,6 +76,8 @@ type rawGlobal struct {
 	skipCheckAdvAddr, logUnknownVRIDs       opt[bool]
 	checksumAsV2                            opt[bool]
 	downTimerAdverts, rtPriority, nice      opt[int]
+
+	rawTracking
 }
 
 // rawInstance holds a vrrp_instance as given.
@@ -99,8 +106,11 @@ type rawInstance struct {
 	lowerPrioNoAdvert              opt[bool]
 	higherPrioSendAdvert           opt[bool]
 	skipCheckAdvAddr, checksumAsV2 opt[bool]
-	track                          []rawTrack
+	tracks                         rawTracks
+	notify                         rawNotify
 	dontTrackPrimary, nativeIPv6   opt[bool]
+
+	sync *rawGroup // set by complete
 }
 
 // has reports whether the keyword was given, even if wrongly.
@@ -125,6 +135,12 @@ type decoder struct {
 	insts      []*rawInstance
 	byName     map[string]*rawInstance
 	inst       *rawInstance // the one being decoded
+
+	groups       []*rawGroup
+	group        *rawGroup // the one being decoded
+	objects      []*rawObject
+	objectsByKey map[objectKey]*rawObject
+	object       *rawObject // the one being decoded
 }
 
 // decode decodes a whole tree. The Config is nil if there are errors.
@@ -132,6 +148,7 @@ func decode(root *node, s *schema, dia dialect, r *report) *Config {
 	d := &decoder{
 		report: r, dialect: dia, schema: s,
 		globalSeen: make(map[string]*node), byName: make(map[string]*rawInstance),
+		objectsByKey: make(map[objectKey]*rawObject),
 	}
 	d.block(root, s.root, nil)
 	c := d.complete()
@@ -194,7 +211,7 @@ func (d *decoder) block(n *node, b *block, seen map[string]*node) {
 			continue
 		}
 		switch {
-		case kw.shape == shapeValue && len(c.args) == 0:
+		case (kw.shape == shapeValue || kw.shape == shapeWords || kw.shape == shapeCommand) && !kw.optional && len(c.args) == 0 && !c.verbatim:
 			d.complain(c, faultf("%s needs a value", c.key))
 		case kw.shape == shapeNamed && len(c.args) == 0:
 			d.complain(c, faultf("%s needs a name", c.key))

@@ -67,6 +67,103 @@ func invariants(in Instance) error {
 	return errors.Join(errs...)
 }
 
+// trackingInvariants checks what the daemon relies on in a configuration that
+// has no error.
+func trackingInvariants(c *Config) error {
+	var errs []error
+	check := func(ok bool, what string) {
+		if !ok {
+			errs = append(errs, errors.New(what))
+		}
+	}
+	command := func(what string, cmd *Command) {
+		if cmd == nil {
+			return
+		}
+		check(len(cmd.Argv) > 0 && cmd.Argv[0] != "" && cmd.User != "" && cmd.Pos.Line > 0, what+": command")
+		for _, a := range cmd.Argv {
+			check(!strings.ContainsRune(a, 0), what+": NUL")
+		}
+	}
+	notify := func(what string, n *Notify) {
+		for _, cmd := range []*Command{n.Master, n.Backup, n.Fault, n.Stop, n.Deleted, n.MasterRxLowerPri, n.Any} {
+			command(what, cmd)
+		}
+		check(n.Deleted == nil || n.ReportDeleted, what+": notify_deleted")
+	}
+	known := make(map[objectKey]bool)
+	object := func(kind TrackKind, name string, weight, limit int) {
+		check(name != "" && weight >= -limit && weight <= limit && !known[objectKey{kind, name}], name+": name or weight")
+		known[objectKey{kind, name}] = true
+	}
+	timing := func(name string, t Timing) {
+		check(t.Interval > 0 && t.Timeout > 0 && t.Rise > 0 && t.Fall > 0, name+": timing")
+	}
+	g := &c.Global
+	check(g.NotifyTimeout > 0 && g.StartupScriptTimeout > 0 && g.ShutdownScriptTimeout > 0, "timeouts")
+	command("startup_script", g.StartupScript)
+	command("shutdown_script", g.ShutdownScript)
+	for _, f := range g.NotifyFIFOs {
+		check(strings.HasPrefix(f.Path, "/"), "FIFO")
+		command("FIFO", f.Script)
+	}
+	check(g.Mail == nil || len(g.Mail.To) > 0 && g.Mail.Server != "" && g.Mail.Port > 0 && g.Mail.ConnectTimeout > 0, "mail")
+	for i := range c.Scripts {
+		s := &c.Scripts[i]
+		object(TrackScript, s.Name, s.Weight, 253)
+		timing(s.Name, s.Timing)
+		command(s.Name, &s.Command)
+	}
+	for i := range c.Checks {
+		k := &c.Checks[i]
+		object(TrackCheck, k.Name, k.Weight, 253)
+		timing(k.Name, k.Timing)
+		kinds := 0
+		for _, set := range []bool{k.TCP != nil, k.HTTP != nil, k.DNS != nil, k.ICMP != nil, k.SystemdUnit != nil} {
+			if set {
+				kinds++
+			}
+		}
+		check(kinds == 1, k.Name+": kind")
+		check(k.ICMP == nil || k.ICMP.Family == 4 || k.ICMP.Family == 6, k.Name+": family")
+	}
+	for i := range c.Processes {
+		p := &c.Processes[i]
+		object(TrackProcess, p.Name, p.Weight, 254)
+		check(len(p.Argv) > 0 && p.Argv[0] != "" && p.Quorum >= 0 && p.QuorumMax >= -1, p.Name+": process")
+	}
+	for i := range c.TrackedFiles {
+		f := &c.TrackedFiles[i]
+		object(TrackFile, f.Name, f.Weight, 254)
+		check(strings.HasPrefix(f.Path, "/"), f.Name+": path")
+	}
+	members := make(map[string]string)
+	for i := range c.SyncGroups {
+		g := &c.SyncGroups[i]
+		check(g.Name != "" && len(g.Members) > 0, g.Name+": members")
+		notify(g.Name, &g.Notify)
+		for _, m := range g.Members {
+			check(members[m] == "", m+": in two groups")
+			members[m] = g.Name
+		}
+	}
+	for i := range c.Instances {
+		in := &c.Instances[i]
+		notify(in.Name, &in.Notify)
+		check(in.SyncGroup == members[in.Name], in.Name+": group")
+		seen := make(map[objectKey]bool)
+		for _, tr := range in.Tracks {
+			key := objectKey{tr.Kind, tr.Name}
+			check(!seen[key], tr.Name+": tracked twice")
+			seen[key] = true
+			check(known[key] || tr.Kind == TrackInterface && (tr.Weight != 0 || tr.Reverse), tr.Name+": unknown")
+			check(tr.Weight == 0 || in.Priority != vrrp.PriorityOwner, tr.Name+": weight of an owner")
+			check(tr.Weight >= -254 && tr.Weight <= 254 && tr.Pos.Line > 0, tr.Name+": weight")
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // FuzzParse feeds arbitrary files to the YAML front-end.
 func FuzzParse(f *testing.F) {
 	for _, pattern := range []string{"testdata/bad/*.yaml", "testdata/*.yaml", "../examples/*.yaml"} {
@@ -103,6 +200,9 @@ func FuzzParse(f *testing.F) {
 			}
 			if c == nil {
 				continue
+			}
+			if err := trackingInvariants(c); err != nil {
+				t.Error(err)
 			}
 			for _, in := range c.Instances {
 				if err := invariants(in); err != nil {

@@ -2,7 +2,6 @@ package config
 
 import (
 	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -79,13 +78,23 @@ func peerGrammar() *grammar {
 }
 
 // trackGrammar is the line of a tracked object.
-func trackGrammar() *grammar {
+func trackGrammar(kind TrackKind) *grammar {
+	weight := "Adds to the priority: a positive weight while the object is good, a negative one while it is not. 0: while it is not good, the instance is in fault. Default: the object's own weight."
+	switch kind {
+	case TrackInterface:
+		weight = "Adds to the priority: a positive weight while the interface is up, a negative one while it is not. 0, the default: while it is not up, the instance is in fault."
+	case TrackFile:
+		weight = "Multiplied by the number in the file, it adds to the priority. 0: while the number is not 0, the instance is in fault. Default: the object's own weight."
+	}
 	return &grammar{head: "name", parts: []part{
-		{name: "weight", values: "0", doc: "0: the instance is in fault while the interface is down. Other weights are not supported by this version."},
-		{name: "reverse", flag: true, support: unsupported},
-		{name: "noreverse", flag: true, doc: "The default."},
+		{name: "weight", values: kind.weightRange(), doc: weight},
+		{name: "reverse", flag: true, doc: "Exchange good and not good."},
+		{name: "noreverse", flag: true, doc: "Do not, though the object has `reverse`."},
 	}}
 }
+
+// nameGrammar is a line that consists of a name.
+func nameGrammar(head string) *grammar { return &grammar{head: head} }
 
 // parts splits a line by its grammar. It reports what it does not understand
 // and then returns false.
@@ -364,49 +373,4 @@ func (d *decoder) peer(n *node, g *grammar) (Peer, bool) {
 		ok = false
 	}
 	return p, ok
-}
-
-// A rawTrack is the line of a tracked interface.
-type rawTrack struct {
-	name string
-	node *node
-}
-
-// tracked decodes a list of tracked interfaces.
-func (d *decoder) tracked(list *node) []rawTrack {
-	g := trackGrammar()
-	var out []rawTrack
-	for _, n := range list.children {
-		if t, ok := d.trackedInterface(n, g); ok && !slices.ContainsFunc(out, func(o rawTrack) bool { return o.name == t.name }) {
-			out = append(out, t)
-		} else if ok {
-			d.complainAt(n.pos, n, faultf("%s is already tracked", t.name))
-		}
-	}
-	return out
-}
-
-// trackedInterface decodes one tracked interface.
-func (d *decoder) trackedInterface(n *node, g *grammar) (rawTrack, bool) {
-	if n.bad {
-		return rawTrack{}, false
-	}
-	name, f := parseInterface(n.key)
-	ok := f == nil
-	if !ok {
-		d.complainAt(n.pos, n, f)
-	}
-	parts, partsOK := d.parts(n, g)
-	ok = ok && partsOK
-	if w, given := parts["weight"]; given {
-		weight, f := parseInt(w.text, -253, 253)
-		if f == nil && weight != 0 {
-			f = &fault{"a weight other than 0 is not supported by this version of vipd", "with weight 0 the instance is in fault while the interface is down"}
-		}
-		if f != nil {
-			d.complainAt(w.pos, n, f)
-			ok = false
-		}
-	}
-	return rawTrack{name, n}, ok
 }

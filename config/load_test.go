@@ -82,6 +82,7 @@ func TestReferenceFileIsReadFieldByField(t *testing.T) {
 		Global: Global{
 			RouterID: "router a", RTPriority: 50, Nice: -5, StartupDelay: 1500 * time.Millisecond,
 			GARPInterval: 100 * time.Microsecond, GNAInterval: 200 * time.Microsecond, LogUnknownVRIDs: true,
+			ScriptSecurity: true, NotifyTimeout: 30 * time.Second, StartupScriptTimeout: 10 * time.Second, ShutdownScriptTimeout: 10 * time.Second,
 		},
 		Instances: []Instance{
 			base("INCLUDED", Pos{"reference.d/10-included.yaml", 2, 3}, Instance{
@@ -174,12 +175,15 @@ func diffStructs(t *testing.T, path string, want, got reflect.Value) {
 	}
 }
 
-func TestReferenceFileHasEveryKeyword(t *testing.T) {
-	data, err := os.ReadFile("testdata/reference.yaml")
-	if err != nil {
-		t.Fatal(err)
+func TestReferenceFilesHaveEveryKeyword(t *testing.T) {
+	text := ""
+	for _, file := range glob(t, "testdata/*.yaml") {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text += string(data)
 	}
-	text := string(data)
 	s := newSchema()
 	has := func(name string) bool {
 		for line := range strings.Lines(text) {
@@ -192,14 +196,14 @@ func TestReferenceFileHasEveryKeyword(t *testing.T) {
 	for _, b := range s.blocks() {
 		for _, kw := range b.keywords {
 			if kw.support == supported && !has(kw.name) {
-				t.Errorf("%s of %q is not in the reference file", kw.name, b.name)
+				t.Errorf("%s of %q is not in the reference files", kw.name, b.name)
 			}
 			if kw.line == nil {
 				continue
 			}
 			for _, p := range kw.line.parts {
 				if p.support == supported && !strings.Contains(text, " "+p.name+" ") && !strings.Contains(text, " "+p.name+"\n") {
-					t.Errorf("%s of %s is not in the reference file", p.name, kw.name)
+					t.Errorf("%s of %s is not in the reference files", p.name, kw.name)
 				}
 			}
 		}

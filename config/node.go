@@ -1,6 +1,9 @@
 package config
 
-import "strconv"
+import (
+	"slices"
+	"strconv"
+)
 
 // A node is one statement of a configuration, whatever the syntax it was
 // written in: a keyword with its words, or a block with its statements. A line
@@ -17,7 +20,10 @@ type node struct {
 	parent *node
 	named  bool // a block with a name, which is its only word
 	item   int  // place in the parent's list, or -1 for a keyword
-	bad    bool // something about it has been reported: say nothing that follows from that
+	// verbatim says that the words of a command are its arguments as they are.
+	// Otherwise the first word is a command line, to be split.
+	verbatim bool
+	bad      bool // something about it has been reported: say nothing that follows from that
 }
 
 // A word is an argument of a statement.
@@ -58,4 +64,17 @@ func (n *node) valuePos() Pos {
 		return n.args[0].pos
 	}
 	return n.pos
+}
+
+// items returns the words of a list, whether they follow the keyword or stand
+// on lines of their own.
+func (n *node) items() []word {
+	out := slices.Clone(n.args)
+	for _, c := range n.children {
+		if !c.bad {
+			out = append(out, word{c.key, c.pos})
+			out = append(out, c.args...)
+		}
+	}
+	return out
 }

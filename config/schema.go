@@ -12,12 +12,15 @@ import (
 type shape uint8
 
 const (
-	shapeValue shape = iota // one value
-	shapeFlag               // true or false
-	shapeBlock              // a block of keywords
-	shapeNamed              // named blocks of keywords
-	shapeLines              // a list of lines, see grammar
-	shapeFiles              // a list of file names; the front-end acts on it
+	shapeValue   shape = iota // one value
+	shapeFlag                 // true or false
+	shapeBlock                // a block of keywords
+	shapeNamed                // named blocks of keywords
+	shapeLines                // a list of lines, see grammar
+	shapeFiles                // a list of file names; the front-end acts on it
+	shapeWords                // a line of words
+	shapeCommand              // a command, see command.go
+	shapeTexts                // a list of texts, each of them whole
 )
 
 // Support says what is done about a keyword of keepalived.
@@ -36,6 +39,10 @@ type keyword struct {
 	support support
 	block   *block   // of shapeBlock and shapeNamed
 	line    *grammar // of shapeLines
+
+	optional bool // may be without a value, of shapeWords and shapeCommand
+	user     bool // may say who runs it, of shapeCommand
+	pairs    bool // items may be written as `name: value`, of shapeTexts
 
 	values  string // what may be written
 	def     string // what holds if nothing is
@@ -79,20 +86,28 @@ func newBlock(name string, groups ...[]keyword) *block {
 
 // A schema is the table of all keywords.
 type schema struct {
-	root, global, instance, auth *block
+	root, global, instance, auth, group *block
+	script, check, process, file        *block
 }
 
 // blocks returns every block, for searches.
-func (s *schema) blocks() []*block { return []*block{s.root, s.global, s.instance, s.auth} }
+func (s *schema) blocks() []*block {
+	return []*block{s.root, s.global, s.instance, s.auth, s.group, s.script, s.check, s.process, s.file}
+}
 
 // newSchema builds the table. It is built anew for each load, which takes
 // microseconds, so that nothing is shared between loads.
 func newSchema() *schema {
 	s := &schema{
-		global: newBlock("global_defs", globalKeywords(), noSupport(unsupported, globalUnsupported()), noSupport(outOfScope, globalLVS())),
-		auth:   newBlock("authentication", authKeywords()),
+		global:  newBlock("global_defs", globalKeywords(), globalTrackingKeywords(), noSupport(unsupported, globalUnsupported()), noSupport(outOfScope, globalLVS())),
+		auth:    newBlock("authentication", authKeywords()),
+		group:   newBlock("vrrp_sync_group", groupKeywords(), noSupport(unsupported, groupUnsupported())),
+		script:  newBlock("vrrp_script", scriptKeywords()),
+		check:   newBlock("vrrp_check", checkKeywords()),
+		process: newBlock("vrrp_track_process", processKeywords()),
+		file:    newBlock("vrrp_track_file", fileKeywords()),
 	}
-	s.instance = newBlock("vrrp_instance", instanceKeywords(s.auth), noSupport(unsupported, instanceUnsupported()), noSupport(outOfScope, instanceLVS()))
+	s.instance = newBlock("vrrp_instance", instanceKeywords(s.auth), instanceTrackingKeywords(), noSupport(unsupported, instanceUnsupported()), noSupport(outOfScope, instanceLVS()))
 	s.root = newBlock("", rootKeywords(s), noSupport(unsupported, rootUnsupported()), noSupport(outOfScope, rootLVS()))
 	return s
 }
@@ -113,6 +128,36 @@ func rootKeywords(s *schema) []keyword {
 			name: "vrrp_instance", shape: shapeNamed, block: s.instance, values: "named blocks",
 			doc: "The virtual routers.",
 			set: (*decoder).instance,
+		},
+		{
+			name: "vrrp_sync_group", shape: shapeNamed, block: s.group, values: "named blocks",
+			doc: "Instances that are master together or not at all.",
+			set: (*decoder).syncGroup,
+		},
+		{
+			name: "vrrp_script", shape: shapeNamed, block: s.script, values: "named blocks",
+			doc: "Programs whose exit code says whether this router should be master.",
+			set: trackedObject(TrackScript, func(s *schema) *block { return s.script }),
+		},
+		{
+			name: "vrrp_check", shape: shapeNamed, block: s.check, values: "named blocks",
+			doc: "Checks that vipd does by itself. Only vipd has them.",
+			set: trackedObject(TrackCheck, func(s *schema) *block { return s.check }),
+		},
+		{
+			name: "vrrp_track_process", shape: shapeNamed, block: s.process, values: "named blocks",
+			doc: "Processes that should run.",
+			set: trackedObject(TrackProcess, func(s *schema) *block { return s.process }),
+		},
+		{
+			name: "vrrp_track_file", shape: shapeNamed, block: s.file, values: "named blocks",
+			doc: "Files with a number in them.",
+			set: trackedObject(TrackFile, func(s *schema) *block { return s.file }),
+		},
+		{
+			name: "track_file", shape: shapeNamed, block: s.file, values: "named blocks",
+			doc: "Another name of `vrrp_track_file`.",
+			set: trackedObject(TrackFile, func(s *schema) *block { return s.file }),
 		},
 	}
 }
@@ -318,9 +363,9 @@ func instanceKeywords(auth *block) []keyword {
 			set: (*decoder).accept,
 		},
 		{
-			name: "track_interface", shape: shapeLines, line: trackGrammar(), values: "list of interfaces", def: "none",
-			doc: "Other interfaces that must be up: while one of them is not, the instance is in fault. The instance's own interface is always tracked.",
-			set: func(d *decoder, n *node) { d.inst.track = d.tracked(n) },
+			name: "track_interface", shape: shapeLines, line: trackGrammar(TrackInterface), values: "list of interfaces", def: "none",
+			doc: "Other interfaces that must be up: while one of them is not, the instance is in fault, or with a weight has another priority. The instance's own interface is always tracked.",
+			set: func(d *decoder, n *node) { d.tracked(n, TrackInterface, &d.inst.tracks) },
 		},
 		boolean("dont_track_primary", func(d *d) *opt[bool] { return &d.inst.dontTrackPrimary },
 			meta{"false", "Do not go into fault when the instance's own interface is down.", ""}),

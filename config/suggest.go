@@ -11,7 +11,7 @@ func nearest(s string, candidates []string) string {
 		if strings.EqualFold(s, c) {
 			return c
 		}
-		if d := distance(fold(s), fold(c)); d <= limit && (best == "" || d < bestDist) {
+		if d := distance(fold(s), fold(c)); d <= limit && d < len(s) && (best == "" || d < bestDist) {
 			best, bestDist = c, d
 		}
 	}

@@ -6,11 +6,6 @@ package config
 // rootUnsupported lists keywords of the top level that this version does not have.
 func rootUnsupported() []string {
 	return []string{
-		"vrrp_script",
-		"vrrp_sync_group",
-		"vrrp_track_process",
-		"vrrp_track_file",
-		"track_file",
 		"track_group",
 		"static_ipaddress",
 		"static_routes",
@@ -59,28 +54,6 @@ func globalUnsupported() []string {
 		"disable_local_igmp",
 		"vmac_prefix",
 		"vmac_addr_prefix",
-		"notification_email",
-		"notification_email_from",
-		"smtp_server",
-		"smtp_helo_name",
-		"smtp_connect_timeout",
-		"smtp_alert",
-		"smtp_alert_vrrp",
-		"no_email_faults",
-		"script_user",
-		"enable_script_security",
-		"set_supplementary_groups",
-		"use_symlink_paths",
-		"startup_script",
-		"startup_script_timeout",
-		"shutdown_script",
-		"shutdown_script_timeout",
-		"vrrp_notify_priority_changes",
-		"notify_fifo",
-		"notify_fifo_script",
-		"vrrp_notify_fifo",
-		"vrrp_notify_fifo_script",
-		"fifo_write_vrrp_states_on_reload",
 		"vrrp_rlimit_rttime",
 		"vrrp_cpu_affinity",
 		"vrrp_no_swap",
@@ -171,19 +144,7 @@ func instanceUnsupported() []string {
 		"auth_hmac",
 		"virtual_routes",
 		"virtual_rules",
-		"track_script",
-		"track_process",
-		"track_file",
 		"track_bfd",
-		"notify",
-		"notify_master",
-		"notify_backup",
-		"notify_fault",
-		"notify_stop",
-		"notify_deleted",
-		"notify_master_rx_lower_pri",
-		"notify_priority_changes",
-		"smtp_alert",
 		"unicast_fault_no_peer",
 		"old_unicast_checksum",
 		"vrf",
@@ -200,5 +161,13 @@ func instanceUnsupported() []string {
 func instanceLVS() []string {
 	return []string{
 		"lvs_sync_daemon_interface",
+	}
+}
+
+// groupUnsupported lists keywords of vrrp_sync_group that this version does not
+// have.
+func groupUnsupported() []string {
+	return []string{
+		"track_bfd",
 	}
 }

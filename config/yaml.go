@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -284,6 +285,12 @@ func (y *yamlReader) block(file string, parent *node, m *yaml.Node, b *block) {
 			y.lines(file, n, val, kw.line)
 		case shapeFiles:
 			y.includes(file, key, val)
+		case shapeWords:
+			n.bad = !(kw.optional && isNull(val)) && !y.words(file, n, key, val, path)
+		case shapeCommand:
+			n.bad = !y.command(file, n, key, val, kw, path)
+		case shapeTexts:
+			y.textList(file, n, val, kw)
 		}
 	})
 }
@@ -389,6 +396,13 @@ func (y *yamlReader) lineOfText(file string, n *node, v *yaml.Node) bool {
 		y.fail(file, v, n.path(), &fault{"there is a quote within the line", "quotes go around the whole line, or write the line as a map"})
 		return false
 	}
+	words := splitWords(file, v, text)
+	n.key, n.pos, n.args = words[0].text, words[0].pos, words[1:]
+	return true
+}
+
+// splitWords splits the text of a value at blanks.
+func splitWords(file string, v *yaml.Node, text string) []word {
 	first := v.Column
 	if v.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle) != 0 {
 		first++
@@ -409,8 +423,148 @@ func (y *yamlReader) lineOfText(file string, n *node, v *yaml.Node) bool {
 		col += utf8.RuneCountInString(trimmed[:end])
 		rest = trimmed[end:]
 	}
-	n.key, n.pos, n.args = words[0].text, words[0].pos, words[1:]
-	return true
+	return words
+}
+
+// words reads a single value of several words.
+func (y *yamlReader) words(file string, n *node, key, val *yaml.Node, path string) bool {
+	w, ok := y.scalar(file, key, val, path)
+	if !ok {
+		return false
+	}
+	n.raw = w.text
+	switch {
+	case strings.ContainsAny(w.text, `"'`):
+		y.add(w.pos, Error, path, &fault{"there is a quote within the value", "quotes go around the whole value"})
+	case strings.TrimSpace(w.text) == "":
+		y.add(w.pos, Error, path, faultf("the value is empty"))
+	default:
+		n.args = splitWords(file, val, w.text)
+		return true
+	}
+	return false
+}
+
+// command reads a command: a command line, a list of the program and its
+// arguments, or a map of one of these and the user.
+func (y *yamlReader) command(file string, n *node, key, val *yaml.Node, kw *keyword, path string) bool {
+	switch {
+	case val.Kind == yaml.SequenceNode:
+		return y.argv(file, n, val, path)
+	case val.Kind == yaml.MappingNode && kw.user:
+		return y.commandMap(file, n, val, path)
+	case val.Kind == yaml.MappingNode:
+		y.fail(file, val, path, faultf("%s takes a command line or a list of words, not a map", key.Value))
+		return false
+	}
+	w, ok := y.scalar(file, key, val, path)
+	if ok && strings.TrimSpace(w.text) == "" {
+		y.add(w.pos, Error, path, faultf("the command is empty"))
+		ok = false
+	}
+	n.raw, n.args = val.Value, []word{w}
+	return ok
+}
+
+// argv reads a program and its arguments, which are taken as they are.
+func (y *yamlReader) argv(file string, n *node, list *yaml.Node, path string) bool {
+	n.verbatim = true
+	ok := true
+	for _, v := range list.Content {
+		switch {
+		case !y.plain(file, v, path):
+			ok = false
+		case v.Kind != yaml.ScalarNode:
+			y.fail(file, v, path, faultf("an argument is %s", kindOf(v)))
+			ok = false
+		case isNull(v):
+			y.fail(file, v, path, &fault{"an argument is missing", "quotes, if it is meant to be empty"})
+			ok = false
+		default:
+			n.args = append(n.args, word{v.Value, posOf(file, v)})
+		}
+	}
+	n.raw = strings.Join(texts(n.args), " ")
+	if len(list.Content) == 0 {
+		y.fail(file, list, path, faultf("the command is empty"))
+		return false
+	}
+	return ok
+}
+
+// commandMap reads the map of a command and its user.
+func (y *yamlReader) commandMap(file string, n *node, m *yaml.Node, path string) bool {
+	ok, given := true, false
+	y.pairs(file, m, path, func(key, val *yaml.Node) {
+		path := join(path, key.Value)
+		switch key.Value {
+		case "script":
+			given = true
+			ok = y.plain(file, val, path) && y.command(file, n, key, val, &keyword{}, path) && ok
+		case "user":
+			u := n.add(newNode(file, key))
+			ok = y.plain(file, val, path) && y.words(file, u, key, val, path) && ok
+		default:
+			f := faultf("unknown keyword %s", quote(key.Value))
+			if near := nearest(key.Value, []string{"script", "user"}); near != "" {
+				f.hint = "did you mean " + near + "?"
+				given = given || near == "script"
+			} else {
+				f.hint = "known are script and user"
+			}
+			y.fail(file, key, path, f)
+			ok = false
+		}
+	})
+	if !given {
+		y.fail(file, m, path, faultf("script is missing"))
+		ok = false
+	}
+	return ok
+}
+
+// textList reads a list of texts; a list of one may do without the list.
+func (y *yamlReader) textList(file string, n *node, val *yaml.Node, kw *keyword) {
+	if isNull(val) {
+		return
+	}
+	items := []*yaml.Node{val}
+	if val.Kind == yaml.SequenceNode {
+		items = val.Content
+	}
+	for _, v := range items {
+		path := n.path() + "[" + strconv.Itoa(len(n.children)) + "]"
+		if !y.plain(file, v, path) {
+			n.bad = true
+			continue
+		}
+		if v.Kind == yaml.MappingNode && kw.pairs {
+			y.pairs(file, v, path, func(key, val *yaml.Node) {
+				if w, ok := y.scalar(file, key, val, path); ok {
+					n.text(word{key.Value + ": " + w.text, posOf(file, key)})
+				} else {
+					n.bad = true
+				}
+			})
+			continue
+		}
+		if v.Kind != yaml.ScalarNode {
+			y.fail(file, v, path, faultf("an item of %s is %s", kw.name, kindOf(v)))
+			n.bad = true
+			continue
+		}
+		if text := strings.TrimSuffix(v.Value, "\n"); !strings.ContainsAny(text, "\r\n\x00") {
+			n.text(word{text, posOf(file, v)})
+			continue
+		}
+		y.fail(file, v, path, &fault{"the value is more than one line", "use a list"})
+		n.bad = true
+	}
+}
+
+// text appends an item to a list of texts.
+func (n *node) text(w word) {
+	n.add(&node{key: w.text, pos: w.pos, raw: w.text, item: len(n.children)})
 }
 
 // lineOfMap turns a map of the parts of a line into its words.
