@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"slices"
 	"syscall"
 	"time"
 
@@ -19,7 +20,6 @@ import (
 	"vipd/cmd/internal/logging"
 	"vipd/cmd/internal/view"
 	"vipd/config"
-	"vipd/vrrp"
 )
 
 func runCommand() *cobra.Command {
@@ -55,6 +55,9 @@ It needs CAP_NET_ADMIN and CAP_NET_RAW.`,
 			})
 			if err != nil {
 				return err
+			}
+			for _, d := range daemon.Inspect(cfg) {
+				log.Warn(d.String())
 			}
 			err = daemon.Run(cmd.Context(), cfg, daemon.Options{ConfigFile: file, RunDir: runDir, Version: versionText(), Log: log})
 			if err != nil {
@@ -120,18 +123,25 @@ func checkCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Check a configuration and say what it would run",
-		Long: `Check a configuration file: every problem is listed with its place, and then,
-if there is no error, what would run.
+		Long: `Check a configuration file: every problem is listed with its place, scripts that
+cannot be run on this host among them, and then, if there is no error, what would
+run.
 
 Exit codes: 0 it can run, 1 with --strict if there are warnings, 2 it has errors.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var diags []config.Diagnostic
-			cfg, err := load(file, func(d config.Diagnostic) {
+			report := func(d config.Diagnostic) {
 				diags = append(diags, d)
 				if !asJSON {
 					fmt.Fprintln(cmd.ErrOrStderr(), d)
 				}
-			})
+			}
+			cfg, err := load(file, report)
+			if err == nil {
+				for _, d := range daemon.Inspect(cfg) {
+					report(d)
+				}
+			}
 			if asJSON {
 				if diags == nil {
 					diags = []config.Diagnostic{}
@@ -158,27 +168,8 @@ Exit codes: 0 it can run, 1 with --strict if there are warnings, 2 it has errors
 	cmd.Flags().StringVarP(&file, "file", "f", defaultConfigFile, "configuration `FILE`")
 	cmd.Flags().BoolVar(&strict, "strict", false, "fail on warnings too")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
+	cmd.AddCommand(checkRunCommand())
 	return cmd
-}
-
-// describe says in plain words what a configuration runs.
-func describe(w io.Writer, file string, cfg *config.Config) {
-	fmt.Fprintf(w, "%s: can run; %s\n", file, count(len(cfg.Instances), "instance"))
-	for _, inst := range cfg.Instances {
-		where := "on " + inst.Interface
-		if inst.Interface == "" {
-			where = "from " + inst.SourceIP.String()
-		}
-		how := "by multicast to " + inst.Group.String()
-		if len(inst.Peers) > 0 {
-			how = "to " + count(len(inst.Peers), "unicast peer")
-		}
-		fmt.Fprintf(w, "  %s: %s %s, VRID %d, %s, priority %d, advertises every %s %s\n",
-			inst.Name, inst.Version, inst.Family, inst.VRID, where, inst.Priority, inst.AdvertInterval, how)
-		down := vrrp.MasterDownInterval(inst.Version, inst.Priority, inst.AdvertInterval, inst.DownTimerAdverts)
-		fmt.Fprintf(w, "    takes over after %s without an advertisement; holds %s\n",
-			down.Round(time.Millisecond), count(len(inst.Addresses)+len(inst.Excluded), "address"))
-	}
 }
 
 func count(n int, what string) string {
@@ -214,41 +205,47 @@ func statusCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if status.Instances, err = choose(status.Instances, names); err != nil {
+			part, err := choose(status, names)
+			if err != nil {
 				return err
 			}
 			if asJSON {
-				return writeJSON(cmd.OutOrStdout(), status)
+				return writeJSON(cmd.OutOrStdout(), part)
 			}
 			options := view.Terminal(os.Stdout)
 			options.All = all || len(names) > 0
-			return view.RenderStatus(cmd.OutOrStdout(), status, options)
+			return view.RenderPart(cmd.OutOrStdout(), part, status, options)
 		},
 	}
 	cmd.Flags().StringVar(&runDir, "run-dir", defaultRunDir, "`DIR` the daemon was started with")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the status as JSON")
-	cmd.Flags().BoolVarP(&all, "all", "a", false, "show every instance in full")
+	cmd.Flags().BoolVarP(&all, "all", "a", false, "show every instance and every check in full")
 	return cmd
 }
 
-// choose returns the instances with the given names, or all if none is given.
-func choose(all []control.Instance, names []string) ([]control.Instance, error) {
+// choose returns a status with the instances of the given names, and the sync
+// groups and checks that matter to them; or with all if no name is given.
+func choose(s control.Status, names []string) (control.Status, error) {
 	if len(names) == 0 {
-		return all, nil
+		return s, nil
 	}
-	var out []control.Instance
+	var chosen []control.Instance
 	for _, name := range names {
 		found := false
-		for _, inst := range all {
+		for _, inst := range s.Instances {
 			if inst.Name == name {
-				out, found = append(out, inst), true
+				chosen, found = append(chosen, inst), true
 			}
 		}
 		if !found {
-			return nil, &exitError{exitUsage, fmt.Errorf("no instance is called %q", name)}
+			return s, &exitError{exitUsage, fmt.Errorf("no instance is called %q", name)}
 		}
 	}
-	return out, nil
+	isChosen := func(name string) bool { return slices.Contains(names, name) }
+	s.Instances = chosen
+	s.SyncGroups = slices.DeleteFunc(slices.Clone(s.SyncGroups), func(g control.SyncGroup) bool { return !slices.ContainsFunc(g.Members, isChosen) })
+	s.Checks = slices.DeleteFunc(slices.Clone(s.Checks), func(c control.Check) bool { return !slices.ContainsFunc(c.UsedBy, isChosen) })
+	return s, nil
 }
 
 func versionCommand() *cobra.Command {

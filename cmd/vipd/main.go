@@ -118,14 +118,16 @@ Exit codes: 0 done, 1 the answer is no, 2 wrong usage or configuration,
 		return &exitError{exitUsage, fmt.Errorf("%w (see `%s --help`)", err, cmd.CommandPath())}
 	})
 	root.AddCommand(runCommand(), checkCommand(), statusCommand(), versionCommand(), demoCommand())
-	for _, cmd := range append(root.Commands(), root) {
-		usageErrors(cmd)
-	}
+	usageErrors(root)
 	return root
 }
 
-// usageErrors gives wrong arguments the exit code of wrong usage.
+// usageErrors gives wrong arguments of a command and of those below it the exit
+// code of wrong usage.
 func usageErrors(cmd *cobra.Command) {
+	for _, sub := range cmd.Commands() {
+		usageErrors(sub)
+	}
 	check := cmd.Args
 	if check == nil {
 		check = cobra.NoArgs

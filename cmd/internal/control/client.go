@@ -35,19 +35,22 @@ type Client struct {
 func NewClient(runDir string) *Client {
 	path := SocketPath(runDir)
 	return &Client{path: path, http: &http.Client{Transport: &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			name, done, err := reach(path)
-			if err != nil {
-				return nil, err
-			}
-			defer done()
-			var d net.Dialer
-			return d.DialContext(ctx, "unix", name)
-		},
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return connect(ctx, path) },
 		// The host is not a host; a proxy from the environment must not see it.
 		Proxy:                  nil,
 		MaxResponseHeaderBytes: maxHeaderBytes,
 	}}}
+}
+
+// connect connects to a control socket.
+func connect(ctx context.Context, path string) (net.Conn, error) {
+	name, done, err := reach(path)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	var d net.Dialer
+	return d.DialContext(ctx, "unix", name)
 }
 
 // Close closes idle connections.
@@ -73,6 +76,21 @@ func (c *Client) Version(ctx context.Context) (VersionInfo, error) {
 	var v VersionInfo
 	err := c.get(ctx, "/v1/version", &v)
 	return v, err
+}
+
+// PID returns the process id of the daemon as it is in this process's namespace,
+// which the document cannot know; 0 if it is not visible there.
+func (c *Client) PID(ctx context.Context) (int, error) {
+	conn, err := connect(ctx, c.path)
+	if err != nil {
+		return 0, c.classify(err)
+	}
+	defer conn.Close()
+	cred, err := socketPeer(conn.(*net.UnixConn))
+	if err != nil {
+		return 0, fmt.Errorf("control: asking who listens on %s: %w", c.path, err)
+	}
+	return int(cred.Pid), nil
 }
 
 func (c *Client) get(ctx context.Context, path string, into any) error {

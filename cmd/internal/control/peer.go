@@ -61,21 +61,27 @@ func (c *peerConn) Close() error {
 }
 
 func socketUID(c *net.UnixConn) (int, error) {
-	rc, err := c.SyscallConn()
+	cred, err := socketPeer(c)
 	if err != nil {
 		return 0, err
+	}
+	return int(cred.Uid), nil
+}
+
+// socketPeer returns who is at the other end of a connection.
+func socketPeer(c *net.UnixConn) (*unix.Ucred, error) {
+	rc, err := c.SyscallConn()
+	if err != nil {
+		return nil, err
 	}
 	var cred *unix.Ucred
 	var gerr error
 	if err := rc.Control(func(fd uintptr) {
 		cred, gerr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
 	}); err != nil {
-		return 0, err
+		return nil, err
 	}
-	if gerr != nil {
-		return 0, gerr
-	}
-	return int(cred.Uid), nil
+	return cred, gerr
 }
 
 // peerKey is the context key of a *peerConn.

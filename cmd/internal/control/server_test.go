@@ -111,6 +111,17 @@ func TestAClientReadsTheVersion(t *testing.T) {
 	}
 }
 
+func TestAClientKnowsWhichProcessListens(t *testing.T) {
+	got, err := client(t, serve(t, static(Status{}))).PID(t.Context())
+	if err != nil || got != os.Getpid() {
+		t.Errorf("the process is %d (%v), want %d", got, err, os.Getpid())
+	}
+	_, err = client(t, t.TempDir()).PID(t.Context())
+	if _, ok := errors.AsType[*UnreachableError](err); !ok {
+		t.Errorf("without a daemon the error is %v, want an *UnreachableError", err)
+	}
+}
+
 func TestAnErrorOfTheSourceReachesTheClient(t *testing.T) {
 	for _, tt := range []struct {
 		name string

@@ -25,6 +25,10 @@ type Status struct {
 	Time      time.Time  `json:"time"`
 	Daemon    Daemon     `json:"daemon"`
 	Instances []Instance `json:"instances"`
+	// SyncGroups are the vrrp_sync_groups.
+	SyncGroups []SyncGroup `json:"sync_groups"`
+	// Checks are the objects that at least one instance tracks.
+	Checks []Check `json:"checks"`
 }
 
 // A Daemon is the process itself.
@@ -82,6 +86,22 @@ type Instance struct {
 	Mismatches []Mismatch   `json:"mismatches"`
 	Counters   Counters     `json:"counters"`
 	History    []Transition `json:"history"` // oldest first
+
+	// SyncGroup is the vrrp_sync_group it belongs to.
+	SyncGroup string `json:"sync_group,omitempty"` // optional
+
+	// Tracks are the tracked objects that count for it, its own and those of
+	// its sync group.
+	Tracks []Track `json:"tracks"`
+	// Arithmetic is how the priority comes about, as Arithmetic writes it;
+	// absent when nothing is added to the configured one.
+	Arithmetic string `json:"arithmetic,omitempty"`
+	// Pending are the checks without which it does not start: it waits for
+	// their first result.
+	Pending []string `json:"pending"`
+
+	// Notifications are the last runs of its notify scripts, oldest first.
+	Notifications []Notification `json:"notifications"`
 }
 
 // A Reason says what decided a transition.
@@ -270,6 +290,9 @@ func (i Instance) plain() plainInstance {
 	i.Faults = list(i.Faults)
 	i.Mismatches = list(i.Mismatches)
 	i.History = list(i.History)
+	i.Tracks = list(i.Tracks)
+	i.Pending = list(i.Pending)
+	i.Notifications = notifications(i.Notifications)
 	if i.Counters.Drops == nil {
 		i.Counters.Drops = map[string]uint64{}
 	}
@@ -291,6 +314,12 @@ func (d Daemon) MarshalJSON() ([]byte, error) { return json.Marshal(d.plain()) }
 // MarshalJSON writes the document with empty lists where there are none.
 func (i Instance) MarshalJSON() ([]byte, error) { return json.Marshal(i.plain()) }
 
+// MarshalJSON writes the document with empty lists where there are none.
+func (c Check) MarshalJSON() ([]byte, error) { return json.Marshal(c.plain()) }
+
+// MarshalJSON writes the document with empty lists where there are none.
+func (g SyncGroup) MarshalJSON() ([]byte, error) { return json.Marshal(g.plain()) }
+
 // write writes the document one instance at a time, so that thousands of them
 // do not have to fit into the daemon's memory a second time.
 func (s Status) write(w io.Writer) error {
@@ -301,14 +330,31 @@ func (s Status) write(w io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("control: writing the status: %w", err)
 	}
-	head = append(bytes.TrimSuffix(head, []byte("}")), `,"instances":[`...)
-	if _, err := w.Write(head); err != nil {
+	if _, err := w.Write(bytes.TrimSuffix(head, []byte("}"))); err != nil {
 		return err
 	}
-	for n := range s.Instances {
-		b, err := json.Marshal(s.Instances[n].plain())
+	if err := writeList(w, "instances", s.Instances, Instance.plain); err != nil {
+		return err
+	}
+	if err := writeList(w, "sync_groups", s.SyncGroups, SyncGroup.plain); err != nil {
+		return err
+	}
+	if err := writeList(w, "checks", s.Checks, Check.plain); err != nil {
+		return err
+	}
+	_, err = io.WriteString(w, "}")
+	return err
+}
+
+// writeList writes one field of the document, a list, an element at a time.
+func writeList[T, P any](w io.Writer, field string, elements []T, plain func(T) P) error {
+	if _, err := fmt.Fprintf(w, ",%q:[", field); err != nil {
+		return err
+	}
+	for n, e := range elements {
+		b, err := json.Marshal(plain(e))
 		if err != nil {
-			return fmt.Errorf("control: writing the status of %s: %w", s.Instances[n].Name, err)
+			return fmt.Errorf("control: writing the status, %s: %w", field, err)
 		}
 		if n > 0 {
 			b = append([]byte(","), b...)
@@ -317,7 +363,7 @@ func (s Status) write(w io.Writer) error {
 			return err
 		}
 	}
-	_, err = io.WriteString(w, "]}")
+	_, err := io.WriteString(w, "]")
 	return err
 }
 

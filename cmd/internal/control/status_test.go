@@ -47,8 +47,41 @@ func fullStatus() Status {
 				Received: 1, Sent: 2, BecomeMaster: 3, ReleaseMaster: 4, PriorityZeroReceived: 5, PriorityZeroSent: 6,
 				Drops: map[string]uint64{"bad-checksum": 7}, SocketDrops: 8, UnknownVRID: 9, SendErrors: 10, AnnouncementsSent: 11, Restored: 2,
 			},
-			History: []Transition{{At: at(8), From: StateInit, To: StateBackup, Reason: Reason{Kind: "startup", Text: "started"}}},
+			History:   []Transition{{At: at(8), From: StateInit, To: StateBackup, Reason: Reason{Kind: "startup", Text: "started"}}},
+			SyncGroup: "VG_1",
+			Tracks: []Track{{
+				Kind: KindScript, Name: "chk_haproxy", Weight: -10, Reverse: true, Group: "VG_1", State: CheckDown, Since: at(9),
+				Value: new(5), Delta: -10, Fault: true, Pending: true, Detail: "exit code 1",
+			}},
+			Arithmetic:    "100 − 10 (chk_haproxy failing since 03:17:18) = 90",
+			Pending:       []string{"chk_db"},
+			Notifications: []Notification{fullNotification(at(10))},
 		}},
+		SyncGroups: []SyncGroup{{
+			Name: "VG_1", State: StateFault, Since: at(11), Reason: Reason{Kind: "fault", Text: "VI_2: interface eth1 is down"},
+			Members: []string{"VI_1", "VI_2"}, Notifications: []Notification{fullNotification(at(12))},
+		}},
+		Checks: []Check{{
+			Name: "chk_haproxy", Kind: KindScript, State: CheckDown, Since: at(13), Value: new(7), Detail: "exit code 1",
+			Unrunnable: "it is not executable", Hint: "chmod +x", Command: []string{"/usr/bin/killall", "-0", "haproxy"}, User: "nobody",
+			What: "http https://192.0.2.1/", Mechanism: "scan of /proc every 1s",
+			Interval: Seconds(2 * time.Second), Timeout: Seconds(1500 * time.Millisecond), Rise: 1, Fall: 2, Streak: 3,
+			Runs: 4, Failures: 5, Timeouts: 6, Skipped: 7,
+			Last: &Attempt{
+				Started: at(14), Duration: Seconds(12 * time.Millisecond), OK: true, Detail: "exit code 1",
+				Exit: new(1), Signal: "SIGTERM", Output: "haproxy: no process found\n",
+			},
+			UsedBy: []string{"VI_1"},
+		}},
+	}
+}
+
+// fullNotification returns a notification in which every field has a value.
+func fullNotification(at time.Time) Notification {
+	return Notification{
+		At: at, State: "MASTER", Command: []string{"/etc/vipd/promote.sh", "db1"}, User: "postgres",
+		Exit: new(2), Signal: "SIGKILL", Duration: Seconds(40 * time.Millisecond),
+		TimedOut: true, Skipped: true, Running: true, Detail: "exit code 2", Output: "no such database\n",
 	}
 }
 
@@ -116,7 +149,16 @@ func TestListsAreNeverNull(t *testing.T) {
 	for name, v := range map[string]any{
 		"empty status":   Status{},
 		"empty instance": Status{Instances: make([]Instance, 1)},
-		"pointer":        &Status{Instances: make([]Instance, 1)},
+		"empty group":    Status{SyncGroups: make([]SyncGroup, 1)},
+		"empty check":    Status{Checks: make([]Check, 1)},
+		"empty notifications": Status{
+			Instances:  []Instance{{Notifications: make([]Notification, 1)}},
+			SyncGroups: []SyncGroup{{Notifications: make([]Notification, 1)}},
+		},
+		"pointer":           &Status{Instances: make([]Instance, 1)},
+		"a group by itself": SyncGroup{},
+		"a run":             CheckRun{Environment: &Environment{}},
+		"a check by itself": Check{},
 	} {
 		b, err := json.Marshal(v)
 		if err != nil {

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"vipd/arp"
+	"vipd/checks/command"
 	"vipd/cmd/internal/control"
 	"vipd/cmd/internal/sdnotify"
 	"vipd/config"
@@ -44,7 +45,14 @@ type Daemon struct {
 	log     *slog.Logger
 	started time.Time
 
-	loops   []*loop
+	loops     []*loop
+	instances []*instance // in the order of the configuration
+	groups    []*syncGroup
+
+	programs *programs
+	trackers *trackers
+	told     *notifications
+
 	keeper  *keeper
 	garper  *garper
 	links   *links
@@ -97,6 +105,9 @@ func Run(ctx context.Context, cfg *config.Config, opts Options) (err error) {
 		}
 		closers = append(closers, claim)
 	}
+	runner := command.NewRunner(d.log)
+	defer runner.Close()
+	d.programs = &programs{runner: runner, secure: cfg.Global.ScriptSecurity}
 	schedule(d.log, cfg.Global)
 
 	handle, err := netif.NewHandle()
@@ -169,12 +180,13 @@ func (d *Daemon) build(handle *netif.Handle, watcher *netif.Watcher) error {
 		})
 	d.links.garper = d.garper
 	open := func(c vrrpconn.Config) (transport, error) { return vrrpconn.Open(c) }
+	if d.told, err = newNotifications(d.cfg, d.programs, d.log); err != nil {
+		return err
+	}
 	byName := make(map[string]*loop)
+	names := loopNames(d.cfg)
 	for _, cfg := range d.cfg.Instances {
-		name := cfg.Interface
-		if name == "" {
-			name = "instance " + cfg.Name
-		}
+		name := names[cfg.Name]
 		l := byName[name]
 		if l == nil {
 			w, err := newTimerfdWaker()
@@ -186,8 +198,23 @@ func (d *Daemon) build(handle *netif.Handle, watcher *netif.Watcher) error {
 			byName[name] = l
 			d.loops = append(d.loops, l)
 		}
-		l.instances = append(l.instances, newInstance(cfg, l, d.log))
+		inst := newInstance(cfg, l, d.log)
+		inst.told = d.told
+		l.instances = append(l.instances, inst)
+		d.instances = append(d.instances, inst)
 	}
+	for _, cfg := range d.cfg.SyncGroups {
+		var members []*instance
+		for _, name := range cfg.Members {
+			if i := slices.IndexFunc(d.instances, func(inst *instance) bool { return inst.cfg.Name == name }); i >= 0 {
+				members = append(members, d.instances[i])
+			}
+		}
+		if len(members) > 0 {
+			d.groups = append(d.groups, join(cfg, members, d.log, d.told))
+		}
+	}
+	d.trackers = newTrackers(d.cfg, d.programs, d.instances, d.log)
 	d.links.loops = d.loops
 	for _, a := range wanted {
 		if !slices.Contains(d.links.announced, a.Interface) {
@@ -208,12 +235,19 @@ func (d *Daemon) serve(ctx context.Context, server *control.Server) error {
 	for _, l := range d.loops {
 		go l.run()
 	}
-	// Machines learn of their interfaces before they start, so that one whose
-	// interface is down is in fault from the beginning.
+	go d.programs.reapOrphans(inner)
+	d.runScript(ctx, "startup_script", d.cfg.Global.StartupScript, d.cfg.Global.StartupScriptTimeout)
+	// Machines learn of their interfaces and of what they track before they
+	// start, so that one whose interface is down is in fault from the beginning.
 	d.links.look()
+	watching, endWatching := context.WithCancel(inner)
+	defer endWatching()
+	group.Go(func() error { return d.trackers.run(watching) })
+	d.trackers.awaitFirst(ctx)
 	for _, l := range d.loops {
 		l.post(func() {
 			for _, inst := range l.instances {
+				l.step(inst, time.Now(), inst.health)
 				l.step(inst, time.Now(), vrrp.Startup{})
 			}
 		})
@@ -229,7 +263,11 @@ func (d *Daemon) serve(ctx context.Context, server *control.Server) error {
 	case <-failed.Done():
 	}
 	d.notify(sdnotify.Stopping("handing the addresses over"))
+	endWatching()
 	d.shutdown()
+	d.told.stopped(d.instances, d.groups)
+	d.told.close()
+	d.runScript(context.WithoutCancel(ctx), "shutdown_script", d.cfg.Global.ShutdownScript, d.cfg.Global.ShutdownScriptTimeout)
 	cancel()
 	for _, l := range d.loops {
 		l.stop()
@@ -247,6 +285,24 @@ func (d *Daemon) serve(ctx context.Context, server *control.Server) error {
 		return nil
 	}
 	return err
+}
+
+// runScript runs a script that the daemon waits for (keepalived:
+// startup_script, shutdown_script).
+func (d *Daemon) runScript(ctx context.Context, what string, c *config.Command, timeout time.Duration) {
+	if c == nil {
+		return
+	}
+	spec, err := d.programs.spec(*c)
+	if err != nil {
+		d.log.Error("script cannot be run", "script", what, "error", err)
+		return
+	}
+	spec.Timeout = timeout
+	r := d.programs.runner.Run(ctx, &spec)
+	if !r.OK() {
+		d.log.Warn("script failed", "script", what, "result", r.String(), "duration", r.Duration, "output", r.Output)
+	}
 }
 
 // shutdown has every machine give up and waits until its addresses are gone.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"vipd/cmd/internal/logging"
+	"vipd/cmd/internal/notify"
 	"vipd/config"
 	"vipd/netif"
 	"vipd/vrrp"
@@ -38,6 +39,8 @@ type instance struct {
 	announced announceCount
 
 	m      *vrrp.Machine
+	group  *syncGroup // nil: none
+	member int        // in it
 	expect vrrpconn.Expect
 	port   *port
 	ipID   uint16
@@ -50,6 +53,12 @@ type instance struct {
 
 	heapAt int // index in the loop's heap, -1 when not in it
 	wakeAt time.Time
+
+	tracks []track
+	health vrrp.Health // what they amount to
+
+	told   *notifications
+	untold *notify.Event // waits for the addresses to be in place
 
 	counters   counters
 	seen       map[vrrp.Address]time.Time // ready addresses: zero when the kernel has shown them, else since when it has not
@@ -128,6 +137,7 @@ func newInstance(cfg config.Instance, l *loop, log *slog.Logger) *instance {
 		}
 	}
 	inst.m = vrrp.New(machineConfig(cfg, inst.order))
+	inst.setTracks(cfg.Tracks)
 	inst.setExpect()
 	return inst
 }
@@ -203,6 +213,7 @@ func (inst *instance) setLink(view linkView) {
 	if view.mtu != was.mtu {
 		inst.fitMTU()
 	}
+	inst.setInterfaces(view.tracked)
 	faults := slices.Clone(view.faults)
 	inst.socketError = nil
 	if view.usable {
@@ -508,6 +519,7 @@ func (inst *instance) transition(t vrrp.Transition) {
 		level = slog.LevelWarn
 	}
 	inst.log.Log(context.Background(), level, "transition", "from", t.From.String(), "to", t.To.String(), "reason", t.Reason.String())
+	inst.told.transition(inst, t)
 }
 
 // noteLevel tells what happens at every preemption from what should not happen.
@@ -523,9 +535,15 @@ func (inst *instance) noteLevel(r vrrp.Reason) slog.Level {
 
 // note logs what the machine finds worth telling: the same from the same peer
 // once until the state changes.
-func (inst *instance) note(r vrrp.Reason) {
-	if r.Kind == vrrp.ReasonPriorityChanged {
+func (inst *instance) note(n vrrp.Note) {
+	inst.told.note(inst, n)
+	r := n.Reason
+	switch r.Kind {
+	case vrrp.ReasonPriorityChanged:
 		inst.log.Info("priority", "reason", r.String())
+		return
+	case vrrp.ReasonGroupWaits:
+		inst.log.Debug("waiting", "reason", r.String())
 		return
 	}
 	if inst.notes.Once(fmt.Sprintf("%s %s", r.Peer, r.Kind)) {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"vipd/arp"
+	"vipd/config"
 	"vipd/netif"
 	"vipd/vrrp"
 )
@@ -24,12 +25,16 @@ type linkView struct {
 	mtu    int
 	source netip.Addr
 	faults []vrrp.Fault
+	// tracked says whether the interfaces that are tracked with a weight are
+	// up, in the order in which the instance tracks them.
+	tracked []bool
 	// present reports whether the kernel has an address, as of this view.
 	present func(vrrp.Address) bool
 }
 
 func (v *linkView) equal(w *linkView) bool {
-	return v.usable == w.usable && v.index == w.index && v.mtu == w.mtu && v.source == w.source && slices.Equal(v.faults, w.faults)
+	return v.usable == w.usable && v.index == w.index && v.mtu == w.mtu && v.source == w.source && slices.Equal(v.faults, w.faults) &&
+		slices.Equal(v.tracked, w.tracked)
 }
 
 // links follows the host's interfaces and addresses and tells every instance
@@ -140,6 +145,12 @@ func (w *links) view(s *netif.Snapshot, inst *instance) linkView {
 			v.faults = append(v.faults, vrrp.Fault{Kind: vrrp.FaultTrackedInterface, Name: name, Detail: "it does not exist"})
 		case !link.Ready():
 			v.faults = append(v.faults, vrrp.Fault{Kind: vrrp.FaultTrackedInterface, Name: name, Detail: downDetail(link)})
+		}
+	}
+	for _, t := range cfg.Tracks {
+		if t.Kind == config.TrackInterface {
+			link, ok := s.Link(t.Name)
+			v.tracked = append(v.tracked, ok && link.Ready())
 		}
 	}
 	return v

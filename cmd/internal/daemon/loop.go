@@ -106,6 +106,7 @@ type loop struct {
 // out.
 type effect struct {
 	inst        *instance
+	group       *syncGroup // instead of inst: the action is the group's
 	action      vrrp.Action
 	closeSocket bool // instead of an action: give the socket up
 }
@@ -244,13 +245,27 @@ func (l *loop) timers() {
 // step feeds one event to a machine, queues the advertisements it wants and
 // keeps its other actions until those are out.
 func (l *loop) step(inst *instance, now time.Time, ev vrrp.Event) {
-	for _, a := range inst.m.Step(now, ev) {
-		if send, ok := a.(vrrp.SendAdvertisement); ok {
-			l.queue(inst, send.Priority)
-			continue
-		}
-		l.effects = append(l.effects, effect{inst: inst, action: a})
+	if inst.group != nil {
+		l.stepGroup(inst, now, ev)
+		return
 	}
+	for _, a := range inst.m.Step(now, ev) {
+		l.want(inst, a)
+	}
+	l.wakeAsWanted(inst)
+}
+
+// want takes one action of an instance's machine.
+func (l *loop) want(inst *instance, a vrrp.Action) {
+	if send, ok := a.(vrrp.SendAdvertisement); ok {
+		l.queue(inst, send.Priority)
+		return
+	}
+	l.effects = append(l.effects, effect{inst: inst, action: a})
+}
+
+// wakeAsWanted puts the instance where its next wake belongs.
+func (l *loop) wakeAsWanted(inst *instance) {
 	at, ok := inst.m.NextWake()
 	l.due.set(inst, at, ok)
 }
@@ -334,6 +349,12 @@ func (e *effect) tells() bool {
 
 // carryOut hands one action to whoever does it.
 func (l *loop) carryOut(e effect) {
+	if e.group != nil {
+		if t, ok := e.action.(vrrp.Transition); ok {
+			e.group.transition(t)
+		}
+		return
+	}
 	if e.closeSocket {
 		if !e.inst.view.usable {
 			l.detach(e.inst)
@@ -351,6 +372,9 @@ func (l *loop) carryOut(e effect) {
 		l.addrs.release(e.inst)
 	case vrrp.Announce:
 		l.ann.announce(e.inst, a.Addrs, a.Settled)
+		if a.Settled {
+			e.inst.told.settled(e.inst)
+		}
 	case vrrp.Reannounce:
 		l.ann.reannounce(e.inst)
 	case vrrp.Transition:
@@ -361,7 +385,7 @@ func (l *loop) carryOut(e effect) {
 			l.ann.announceSource(e.inst, vrrp.Address{IP: e.inst.view.source, Interface: e.inst.cfg.Interface})
 		}
 	case vrrp.Note:
-		e.inst.note(a.Reason)
+		e.inst.note(a)
 	}
 }
 

@@ -30,12 +30,20 @@ func (d *Daemon) Status(ctx context.Context) (control.Status, error) {
 	}
 	s.Daemon.Host, _ = os.Hostname()
 	byName := make(map[string]control.Instance)
-	answers := make(chan []control.Instance, len(d.loops))
+	groups := make(map[string]control.SyncGroup)
+	type answer struct {
+		instances []control.Instance
+		groups    []control.SyncGroup
+	}
+	answers := make(chan answer, len(d.loops))
 	for _, l := range d.loops {
 		l.post(func() {
-			out := make([]control.Instance, len(l.instances))
-			for i, inst := range l.instances {
-				out[i] = inst.status()
+			var out answer
+			for _, inst := range l.instances {
+				out.instances = append(out.instances, inst.status())
+				if inst.group != nil && inst.member == 0 {
+					out.groups = append(out.groups, inst.group.status())
+				}
 			}
 			answers <- out
 		})
@@ -43,12 +51,32 @@ func (d *Daemon) Status(ctx context.Context) (control.Status, error) {
 	for range d.loops {
 		select {
 		case out := <-answers:
-			for _, inst := range out {
+			for _, inst := range out.instances {
 				byName[inst.Name] = inst
+			}
+			for _, g := range out.groups {
+				groups[g.Name] = g
 			}
 		case <-ctx.Done():
 			return control.Status{}, ctx.Err()
 		}
+	}
+	for _, g := range d.cfg.SyncGroups {
+		if g, ok := groups[g.Name]; ok {
+			s.SyncGroups = append(s.SyncGroups, g)
+		}
+	}
+	for _, w := range d.trackers.watches {
+		check := w.status()
+		if check.Unrunnable != "" {
+			s.Daemon.Degraded = true
+			s.Daemon.Reasons = append(s.Daemon.Reasons, check.Name+" cannot be run: "+check.Unrunnable)
+		}
+		s.Checks = append(s.Checks, check)
+	}
+	if troubles := d.told.troubles(); len(troubles) > 0 {
+		s.Daemon.Degraded = true
+		s.Daemon.Reasons = append(s.Daemon.Reasons, troubles...)
 	}
 	for _, c := range d.cfg.Instances {
 		inst := byName[c.Name]
@@ -72,7 +100,10 @@ func (inst *instance) status() control.Instance {
 		SourceAddress: s.Source,
 		Timers:        control.Timers{MasterDownAt: s.MasterDownAt, AdvertAt: s.AdvertAt, PreemptAt: s.PreemptAt},
 		Counters:      inst.counterStatus(),
+		Tracks:        inst.trackStatus(), Pending: s.Pending, SyncGroup: cfg.SyncGroup,
+		Notifications: inst.told.history(false, cfg.Name),
 	}
+	out.Arithmetic = control.Arithmetic(cfg.Priority, s.Priority, out.Tracks, time.Now())
 	if cfg.Family == vrrp.IPv6 {
 		out.Family = control.FamilyIPv6
 	}
@@ -140,6 +171,15 @@ func (inst *instance) addressStatus(out *control.Instance) int {
 		add(a, false)
 	}
 	return missing
+}
+
+// status describes the group for the control API.
+func (g *syncGroup) status() control.SyncGroup {
+	s := g.g.Snapshot()
+	return control.SyncGroup{
+		Name: g.cfg.Name, State: control.State(s.State.String()), Since: s.Since, Reason: reason(s.Reason),
+		Members: g.cfg.Members, Notifications: g.told.history(true, g.cfg.Name),
+	}
 }
 
 func degradedText(missing, of int) string {

@@ -50,12 +50,17 @@ const (
 )
 
 // RenderStatus writes a status for an operator: a table if there are several
-// instances, then what there is to know about each.
-func RenderStatus(w io.Writer, s control.Status, o Options) error {
+// instances, then what there is to know about each, then the sync groups and the
+// checks.
+func RenderStatus(w io.Writer, s control.Status, o Options) error { return RenderPart(w, s, s, o) }
+
+// RenderPart writes a part of a status as [RenderStatus] does. Of the whole it
+// takes what the part refers to.
+func RenderPart(w io.Writer, s, whole control.Status, o Options) error {
 	if o.Now.IsZero() {
 		o.Now = time.Now()
 	}
-	p := &printer{o: o}
+	p := newPrinter(o, &whole)
 	p.daemon(s.Daemon)
 	if len(s.Instances) == 0 {
 		p.blank()
@@ -78,6 +83,8 @@ func RenderStatus(w io.Writer, s control.Status, o Options) error {
 		p.blank()
 		p.text(fmt.Sprintf("%s with nothing to report %s not shown in full (--all shows every one).", count(hidden, "instance"), isAre(hidden)))
 	}
+	p.groups(&s)
+	p.checks(s.Checks)
 	if _, err := w.Write(p.b.Bytes()); err != nil {
 		return fmt.Errorf("view: %w", err)
 	}
@@ -86,7 +93,7 @@ func RenderStatus(w io.Writer, s control.Status, o Options) error {
 
 // troubled reports whether an operator has to look at an instance.
 func troubled(in *control.Instance) bool {
-	if in.Degraded || len(in.Faults) > 0 || len(in.Mismatches) > 0 {
+	if in.Degraded || len(in.Faults) > 0 || len(in.Mismatches) > 0 || lastFailed(in.Notifications) {
 		return true
 	}
 	return in.State != control.StateMaster && in.State != control.StateBackup ||
@@ -134,6 +141,26 @@ func stateStyle(s control.State) style {
 type printer struct {
 	o Options
 	b bytes.Buffer
+
+	instances map[string]*control.Instance
+	groupsBy  map[string]*control.SyncGroup
+	reversed  map[objectKey]bool // see onlyReversed
+}
+
+func newPrinter(o Options, s *control.Status) *printer {
+	p := &printer{
+		o:         o,
+		instances: make(map[string]*control.Instance, len(s.Instances)),
+		groupsBy:  make(map[string]*control.SyncGroup, len(s.SyncGroups)),
+		reversed:  onlyReversed(s.Instances),
+	}
+	for i := range s.Instances {
+		p.instances[s.Instances[i].Name] = &s.Instances[i]
+	}
+	for i := range s.SyncGroups {
+		p.groupsBy[s.SyncGroups[i].Name] = &s.SyncGroups[i]
+	}
+	return p
 }
 
 // labelWidth is the width of the column of labels, with the indent before and
@@ -209,28 +236,15 @@ func (p *printer) table(ins []control.Instance) {
 			fmt.Sprintf("%d %s", in.VRID, familyName(in.Family)), masterShort(in), presence(in), notes(in),
 		})
 	}
-	widths := make([]int, len(rows[0]))
-	for _, r := range rows {
-		for c, cell := range r {
-			widths[c] = max(widths[c], len([]rune(cell)))
+	p.grid(rows, func(row, column int) style {
+		switch column {
+		case 1:
+			return stateStyle(ins[row-1].State)
+		case len(rows[0]) - 1:
+			return alert
 		}
-	}
-	for i, r := range rows {
-		var line strings.Builder
-		for c, cell := range r {
-			pad := strings.Repeat(" ", widths[c]-len([]rune(cell))+2)
-			switch {
-			case i == 0:
-				cell = p.paint(cell, faint)
-			case c == 1:
-				cell = p.paint(cell, stateStyle(ins[i-1].State))
-			case c == len(r)-1:
-				cell = p.paint(cell, alert)
-			}
-			line.WriteString(cell + pad)
-		}
-		p.b.WriteString(strings.TrimRight(line.String(), " ") + "\n")
-	}
+		return plain
+	})
 }
 
 func (p *printer) instance(in *control.Instance) {
@@ -240,8 +254,11 @@ func (p *printer) instance(in *control.Instance) {
 	}
 	p.b.WriteString(head + "\n")
 
-	p.row("why", cmp.Or(in.Reason.Text, in.Reason.Kind, "unknown"), plain)
+	p.row("why", why(in.Reason, in.State), plain)
 	p.faults(in)
+	if waits(in) {
+		p.row("waits", strings.TrimPrefix(waitsFor(in), "waits ")+"; it does not take part until then", alert)
+	}
 	if in.Degraded {
 		p.row("degraded", cmp.Or(in.DegradedText, "no reason given"), alert)
 	}
@@ -253,11 +270,27 @@ func (p *printer) instance(in *control.Instance) {
 		p.row("mismatch", s+": "+m.Text, alert)
 	}
 	p.row("master", p.master(in), plain)
-	p.row("priority", priorityLong(in), plain)
+	st := plain
+	if in.Arithmetic != "" && in.Priority < in.BasePriority {
+		st = alert
+	}
+	p.row("priority", priorityLong(in), st)
+	p.tracks(in)
+	if in.SyncGroup != "" {
+		p.row("sync group", p.groupOf(in), plain)
+	}
 	p.row("router", router(in), plain)
 	p.addresses(in)
 	p.counters(in.Counters)
+	p.notifications(in.Notifications)
 	p.history(in.History)
+}
+
+func (p *printer) groupOf(in *control.Instance) string {
+	if g := p.groupsBy[in.SyncGroup]; g != nil {
+		return in.SyncGroup + " " + stateWord(g.State)
+	}
+	return in.SyncGroup
 }
 
 func (p *printer) faults(in *control.Instance) {

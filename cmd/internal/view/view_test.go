@@ -165,36 +165,42 @@ func TestStatusReadsAsInTheGoldenFiles(t *testing.T) {
 			if err := RenderStatus(&b, tt.s, tt.o); err != nil {
 				t.Fatal(err)
 			}
-			got := b.String()
-			file := filepath.Join("testdata", strings.ReplaceAll(tt.name, " ", "-")+".txt")
-			if *update {
-				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got != string(want) {
-				t.Errorf("%s differs; go test -update accepts it\n--- got\n%s--- want\n%s", file, got, want)
-			}
-			if strings.Contains(got, "\x1b") != tt.o.Color {
-				t.Errorf("escape sequences in the output: %t, want %t", !tt.o.Color, tt.o.Color)
-			}
-			if !utf8.ValidString(got) {
-				t.Error("the output is not UTF-8")
-			}
-			for line := range strings.Lines(got) {
-				line = strings.TrimSuffix(line, "\n")
-				if n := utf8.RuneCountInString(line); tt.o.Width > 0 && n > tt.o.Width {
-					t.Errorf("a line has %d columns, the terminal %d: %q", n, tt.o.Width, line)
-				}
-				if strings.TrimRight(line, " ") != line {
-					t.Errorf("a line ends in blanks: %q", line)
-				}
-			}
+			golden(t, tt.name, b.String(), tt.o)
 		})
+	}
+}
+
+// golden compares what was shown with its golden file, and with what holds for
+// everything that is shown.
+func golden(t *testing.T, name, got string, o Options) {
+	t.Helper()
+	file := filepath.Join("testdata", strings.ReplaceAll(name, " ", "-")+".txt")
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s differs; go test -update accepts it\n--- got\n%s--- want\n%s", file, got, want)
+	}
+	if strings.Contains(got, "\x1b") != o.Color {
+		t.Errorf("escape sequences in the output: %t, want %t", !o.Color, o.Color)
+	}
+	if !utf8.ValidString(got) {
+		t.Error("the output is not UTF-8")
+	}
+	for line := range strings.Lines(got) {
+		line = strings.TrimSuffix(line, "\n")
+		if n := utf8.RuneCountInString(line); o.Width > 0 && n > o.Width {
+			t.Errorf("a line has %d columns, the terminal %d: %q", n, o.Width, line)
+		}
+		if strings.TrimRight(line, " ") != line {
+			t.Errorf("a line ends in blanks: %q", line)
+		}
 	}
 }
 

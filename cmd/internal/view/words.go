@@ -17,6 +17,14 @@ func stateWord(s control.State) string {
 	return strings.ToUpper(cmp.Or(clean(string(s)), "unknown"))
 }
 
+// why says what decided the present state.
+func why(r control.Reason, s control.State) string {
+	if s == control.StateInit {
+		return cmp.Or(r.Text, r.Kind, "not started yet")
+	}
+	return cmp.Or(r.Text, r.Kind, "unknown")
+}
+
 func familyName(f control.Family) string {
 	switch f {
 	case control.FamilyIPv4:
@@ -38,6 +46,8 @@ func priorityLong(in *control.Instance) string {
 	switch {
 	case in.Owner:
 		return fmt.Sprintf("%d (owner of the addresses)", in.Priority)
+	case in.Arithmetic != "":
+		return in.Arithmetic
 	case in.Priority != in.BasePriority:
 		return fmt.Sprintf("%d (configured: %d)", in.Priority, in.BasePriority)
 	}
@@ -70,6 +80,22 @@ func notes(in *control.Instance) string {
 	var s []string
 	for _, f := range in.Faults {
 		s = append(s, strings.TrimSpace(clean(f.Kind)+" "+clean(f.Name)))
+	}
+	if waits(in) {
+		s = append(s, waitsFor(in))
+	}
+	var sick []string
+	for i := range in.Tracks {
+		if t := &in.Tracks[i]; !t.Fault && !wanted(t.Kind, t.State, t.Reverse) {
+			sick = append(sick, trackName(t.Kind, t.Name)+" "+strings.ToLower(checkWord(t.Kind, t.State, t.Value)))
+		}
+	}
+	if len(sick) > 3 {
+		sick = []string{fmt.Sprintf("%d tracked objects in trouble", len(sick))}
+	}
+	s = append(s, sick...)
+	if lastFailed(in.Notifications) {
+		s = append(s, "notify script failed")
 	}
 	if in.Degraded {
 		s = append(s, "degraded")
@@ -171,8 +197,10 @@ func hint(f control.Fault) string {
 		return fmt.Sprintf("bring %s up (`ip link show %s`), or do not track it (dont_track_primary, no_track)", name, name)
 	case vrrp.FaultAddresses.String():
 		return "see the error beside each address below; vipd keeps trying"
+	case vrrp.FaultGroup.String():
+		return fmt.Sprintf("repair what keeps %s in fault: the members of a sync group are master together or not at all", name)
 	case vrrp.FaultCheck.String():
-		return fmt.Sprintf("run the check %s by hand and repair what it checks", name)
+		return fmt.Sprintf("repair what %s checks; `vipd check run %s` runs it once, as vipd does", name, name)
 	}
 	return ""
 }

@@ -1,0 +1,98 @@
+package daemon
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"time"
+
+	"vipd/cmd/internal/logging"
+	"vipd/cmd/internal/notify"
+	"vipd/config"
+	"vipd/vrrp"
+)
+
+// A syncGroup is a vrrp_sync_group: its members share a loop, whose goroutine
+// owns them and it.
+type syncGroup struct {
+	cfg     config.SyncGroup
+	log     *slog.Logger
+	g       *vrrp.Group
+	members []*instance
+	told    *notifications
+	untold  *notify.Event // waits for the addresses of all members to be in place
+}
+
+// join makes a group of instances of one loop, before any of them is stepped.
+func join(cfg config.SyncGroup, members []*instance, log *slog.Logger, told *notifications) *syncGroup {
+	g := &syncGroup{cfg: cfg, log: log.With("sync_group", cfg.Name), members: members, told: told}
+	machines := make([]vrrp.GroupMember, len(members))
+	for i, inst := range members {
+		inst.group, inst.member = g, i
+		machines[i] = vrrp.GroupMember{Name: inst.cfg.Name, Machine: inst.m}
+	}
+	g.g = vrrp.NewGroup(cfg.Name, machines)
+	return g
+}
+
+// transition logs and tells a change of the state of the group as a whole.
+func (g *syncGroup) transition(t vrrp.Transition) {
+	level := logging.LevelNotice
+	if t.To == vrrp.FaultState {
+		level = slog.LevelWarn
+	}
+	g.log.Log(context.Background(), level, "transition", "from", t.From.String(), "to", t.To.String(), "reason", t.Reason.String())
+	g.told.group(g, t)
+}
+
+// settling reports whether a member is a new master whose addresses are not all
+// in place yet.
+func (g *syncGroup) settling() bool {
+	return slices.ContainsFunc(g.members, func(inst *instance) bool { return inst.untold != nil })
+}
+
+// step feeds one event to the machine of an instance in a group, queues the
+// advertisements that its members want and keeps their other actions.
+func (l *loop) stepGroup(inst *instance, now time.Time, ev vrrp.Event) {
+	g := inst.group
+	for _, a := range g.g.Step(now, inst.member, ev) {
+		if a.Member < 0 {
+			l.effects = append(l.effects, effect{group: g, action: a.Action})
+			continue
+		}
+		l.want(g.members[a.Member], a.Action)
+	}
+	for _, member := range g.members {
+		l.wakeAsWanted(member)
+	}
+}
+
+// loopNames says for every instance which loop it runs on: one per interface,
+// but one for all interfaces that a sync group joins. An instance without an
+// interface that is in no group has a loop of its own.
+func loopNames(cfg *config.Config) map[string]string {
+	names := make(map[string]string, len(cfg.Instances))
+	for _, inst := range cfg.Instances {
+		names[inst.Name] = inst.Interface
+		if inst.Interface == "" {
+			names[inst.Name] = "instance " + inst.Name
+		}
+	}
+	for _, g := range cfg.SyncGroups {
+		var joined []string
+		for _, member := range g.Members {
+			if name, ok := names[member]; ok && !slices.Contains(joined, name) {
+				joined = append(joined, name)
+			}
+		}
+		if len(joined) < 2 {
+			continue
+		}
+		for inst, name := range names {
+			if slices.Contains(joined, name) {
+				names[inst] = joined[0]
+			}
+		}
+	}
+	return names
+}

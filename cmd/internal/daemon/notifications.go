@@ -1,0 +1,387 @@
+package daemon
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"vipd/checks/command"
+	"vipd/cmd/internal/control"
+	"vipd/cmd/internal/notify"
+	"vipd/config"
+	"vipd/vrrp"
+)
+
+// stopScripts bounds how long the end waits for the scripts that are told of it.
+const stopScripts = 2 * time.Second
+
+// A teller carries notifications out. Its methods do not block.
+type teller interface {
+	Notify(notify.Event)
+	History(group bool, name string) []notify.Record
+	FIFOs() []notify.FIFOStatus
+	Mail() (notify.MailStatus, bool)
+	Close(context.Context) // but for this one, until the context ends
+}
+
+var _ teller = (*notify.Notifier)(nil)
+
+// notifications tell scripts, FIFOs and people by mail what happens to the
+// instances and sync groups. A nil *notifications tells nobody.
+//
+// The goroutine of the loop calls it, and it never blocks.
+type notifications struct {
+	n        teller
+	log      *slog.Logger
+	programs *programs
+	mail     *config.Mail
+	router   string // the router's name in mail
+	problems []string
+	scripts  map[*config.Command]command.Spec
+}
+
+// newNotifications makes ready to tell what the configuration asks for. A
+// command that cannot be run, ever, is in problems.
+func newNotifications(cfg *config.Config, p *programs, log *slog.Logger) (*notifications, error) {
+	n := &notifications{log: log, programs: p, mail: cfg.Global.Mail, router: cfg.Global.RouterID, scripts: make(map[*config.Command]command.Spec)}
+	if n.router == "" {
+		n.router, _ = os.Hostname()
+	}
+	for i := range cfg.Instances {
+		n.prepare("vrrp_instance "+cfg.Instances[i].Name, &cfg.Instances[i].Notify)
+	}
+	for i := range cfg.SyncGroups {
+		n.prepare("vrrp_sync_group "+cfg.SyncGroups[i].Name, &cfg.SyncGroups[i].Notify)
+	}
+	nc := notify.Config{Runner: p.runner, Log: log, Timeout: cfg.Global.NotifyTimeout}
+	for _, f := range cfg.Global.NotifyFIFOs {
+		fifo, err := n.fifo(f)
+		if err != nil {
+			return nil, err
+		}
+		nc.FIFOs = append(nc.FIFOs, fifo)
+	}
+	if m := cfg.Global.Mail; m != nil {
+		nc.Mailer = mailer(m)
+	}
+	notifier, err := notify.New(nc)
+	if err != nil {
+		return nil, err
+	}
+	n.n = notifier
+	return n, nil
+}
+
+// prepare looks up the users of all scripts of one instance or group.
+func (n *notifications) prepare(where string, s *config.Notify) {
+	for _, c := range []*config.Command{s.Master, s.Backup, s.Fault, s.Stop, s.Deleted, s.MasterRxLowerPri, s.Any} {
+		if c == nil {
+			continue
+		}
+		spec, err := n.programs.spec(*c)
+		if err != nil {
+			n.problems = append(n.problems, fmt.Sprintf("%s: %s cannot be run: %v", where, c.Argv[0], err))
+			continue
+		}
+		n.scripts[c] = spec
+		if _, _, err := spec.Inspect(); err != nil {
+			// It may be there by the time it is needed.
+			n.problems = append(n.problems, fmt.Sprintf("%s: %s could not be run at the start: %v", where, c.Argv[0], err))
+		}
+	}
+}
+
+func (n *notifications) fifo(f config.FIFO) (notify.FIFO, error) {
+	out := notify.FIFO{Path: f.Path, UID: -1, GID: -1}
+	if f.User != "" {
+		owner, err := command.Lookup(f.User, f.Group, false)
+		if err != nil {
+			return out, fmt.Errorf("daemon: owner of the fifo %s: %w", f.Path, err)
+		}
+		out.UID, out.GID = int(owner.UID), int(owner.GID)
+	}
+	if f.Script != nil {
+		spec, err := n.programs.spec(*f.Script)
+		if err != nil {
+			return out, fmt.Errorf("daemon: script of the fifo %s: %w", f.Path, err)
+		}
+		out.Script = &spec
+	}
+	return out, nil
+}
+
+// troubles lists what keeps somebody from being told.
+func (n *notifications) troubles() []string {
+	if n == nil {
+		return nil
+	}
+	out := slices.Clone(n.problems)
+	for _, f := range n.n.FIFOs() {
+		switch {
+		case f.Error != "":
+			out = append(out, fmt.Sprintf("fifo %s is not used: %s", f.Path, f.Error))
+		case f.Dropped > 0:
+			out = append(out, fmt.Sprintf("fifo %s: nobody reads it, and %d lines were lost", f.Path, f.Dropped))
+		}
+	}
+	if m, ok := n.n.Mail(); ok && m.Error != "" {
+		out = append(out, "mail cannot be sent: "+m.Error)
+	}
+	return out
+}
+
+// script returns what runs c, if it is set and can be run.
+func (n *notifications) script(to []notify.Script, c *config.Command, arguments bool) []notify.Script {
+	if spec, ok := n.scripts[c]; c != nil && ok {
+		to = append(to, notify.Script{Spec: spec, Arguments: arguments})
+	}
+	return to
+}
+
+// stateName is what scripts and FIFOs are told a state is called.
+func stateName(s vrrp.State) string { return strings.ToUpper(s.String()) }
+
+// transition tells a change of an instance's state: that it is master, only
+// when its addresses are in place, or could not be put there.
+func (n *notifications) transition(inst *instance, t vrrp.Transition) {
+	if n == nil || t.To == vrrp.Init {
+		return // the end is told when the addresses are gone, see stopped
+	}
+	n.settled(inst)
+	ev := n.event(inst, stateName(t.To), t)
+	if t.To == vrrp.Master && len(inst.order) > 0 {
+		inst.untold = &ev
+		return
+	}
+	n.n.Notify(ev)
+}
+
+// settled says that the addresses of a new master are in place, as far as they
+// will be.
+func (n *notifications) settled(inst *instance) {
+	if n == nil || inst.untold == nil {
+		return
+	}
+	n.n.Notify(*inst.untold)
+	inst.untold = nil
+	if g := inst.group; g != nil && g.untold != nil && !g.settling() {
+		n.n.Notify(*g.untold)
+		g.untold = nil
+	}
+}
+
+// group tells a change of a sync group's state, after those of its members.
+func (n *notifications) group(g *syncGroup, t vrrp.Transition) {
+	if n == nil || t.To == vrrp.Init {
+		return
+	}
+	if g.untold != nil {
+		n.n.Notify(*g.untold)
+		g.untold = nil
+	}
+	ev := n.groupEvent(g, stateName(t.To), t)
+	if g.settling() {
+		g.untold = &ev
+		return
+	}
+	n.n.Notify(ev)
+}
+
+// note tells what happens without a change of state.
+func (n *notifications) note(inst *instance, note vrrp.Note) {
+	if n == nil {
+		return
+	}
+	state := note.State
+	same := vrrp.Transition{From: state, To: state, Reason: note.Reason}
+	switch note.Reason.Kind {
+	case vrrp.ReasonLowerPriorityMaster:
+		n.settled(inst)
+		n.n.Notify(n.event(inst, "MASTER_RX_LOWER_PRI", same))
+	case vrrp.ReasonPriorityChanged:
+		if inst.cfg.NotifyPriorityChanges && (state == vrrp.Master || state == vrrp.Backup) {
+			n.settled(inst)
+			n.n.Notify(n.event(inst, stateName(state)+"_PRIORITY", same))
+		}
+	}
+}
+
+// stopped tells the end of instances, then of groups.
+func (n *notifications) stopped(instances []*instance, groups []*syncGroup) {
+	if n == nil {
+		return
+	}
+	why := vrrp.Reason{Kind: vrrp.ReasonShutdown}
+	for _, inst := range instances {
+		n.settled(inst)
+		from := vrrp.Init
+		if len(inst.history) > 0 {
+			from = inst.history[len(inst.history)-1].From
+		}
+		n.n.Notify(n.event(inst, "STOP", vrrp.Transition{From: from, To: vrrp.Init, Reason: why}))
+	}
+	for _, g := range groups {
+		n.n.Notify(n.groupEvent(g, "STOP", vrrp.Transition{To: vrrp.Init, Reason: why}))
+	}
+}
+
+// close waits for what is running, for a while.
+func (n *notifications) close() {
+	if n == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), stopScripts)
+	defer cancel()
+	n.n.Close(ctx)
+}
+
+// specific returns the script for one event alone.
+func specific(s *config.Notify, state string) *config.Command {
+	switch state {
+	case "MASTER":
+		return s.Master
+	case "BACKUP":
+		return s.Backup
+	case "FAULT":
+		return s.Fault
+	case "STOP":
+		return s.Stop
+	case "DELETED":
+		return s.Deleted
+	case "MASTER_RX_LOWER_PRI":
+		return s.MasterRxLowerPri
+	}
+	return nil
+}
+
+// isState reports whether the event is a state, of which the generic script is
+// told too.
+func isState(state string) bool {
+	switch state {
+	case "MASTER", "BACKUP", "FAULT", "STOP", "DELETED":
+		return true
+	}
+	return false
+}
+
+// event makes the event of an instance.
+func (n *notifications) event(inst *instance, state string, t vrrp.Transition) notify.Event {
+	s := inst.m.Snapshot()
+	// By now the priority may be another.
+	priority := int(cmp.Or(t.Reason.Priority, s.Priority))
+	ev := notify.Event{Name: inst.cfg.Name, State: state, Priority: priority}
+	ev.Scripts = n.script(nil, specific(&inst.cfg.Notify, state), false)
+	if isState(state) {
+		ev.Scripts = n.script(ev.Scripts, inst.cfg.Notify.Any, true)
+	}
+	if len(ev.Scripts) > 0 {
+		ev.Env = append(transitionEnv(state, t),
+			"VIPD_INSTANCE="+inst.cfg.Name,
+			"VIPD_PRIORITY="+strconv.Itoa(priority),
+			"VIPD_MASTER="+masterAddress(s, t.Reason),
+			"VIPD_VIPS="+strings.Join(inst.vips(), " "),
+			"VIPD_INTERFACE="+inst.cfg.Interface,
+			"VIPD_VRID="+strconv.Itoa(int(inst.cfg.VRID)))
+	}
+	if inst.cfg.SMTPAlert && n.mails(state) {
+		ev.Mail = notify.NewMessage(n.router, false, inst.cfg.Name, state)
+	}
+	return ev
+}
+
+// groupEvent makes the event of a sync group.
+func (n *notifications) groupEvent(g *syncGroup, state string, t vrrp.Transition) notify.Event {
+	ev := notify.Event{Group: true, Name: g.cfg.Name, State: state}
+	ev.Scripts = n.script(nil, specific(&g.cfg.Notify, state), false)
+	ev.Scripts = n.script(ev.Scripts, g.cfg.Notify.Any, true)
+	if len(ev.Scripts) > 0 {
+		var vips []string
+		for _, inst := range g.members {
+			vips = append(vips, inst.vips()...)
+		}
+		ev.Env = append(transitionEnv(state, t),
+			"VIPD_GROUP="+g.cfg.Name,
+			"VIPD_INSTANCES="+strings.Join(g.cfg.Members, " "),
+			"VIPD_VIPS="+strings.Join(vips, " "))
+	}
+	if g.cfg.SMTPAlert && n.mails(state) {
+		ev.Mail = notify.NewMessage(n.router, true, g.cfg.Name, state)
+	}
+	return ev
+}
+
+// mails reports whether people are told of a state by mail.
+func (n *notifications) mails(state string) bool {
+	switch state {
+	case "MASTER", "BACKUP", "STOP":
+		return n.mail != nil
+	case "FAULT":
+		return n.mail != nil && !n.mail.NoFaults
+	}
+	return false
+}
+
+// transitionEnv is the environment that every script of an event has.
+func transitionEnv(state string, t vrrp.Transition) []string {
+	to := stateName(t.To)
+	if isState(state) {
+		to = state
+	}
+	return []string{"VIPD_FROM=" + stateName(t.From), "VIPD_TO=" + to, "VIPD_EVENT=" + state, "VIPD_REASON=" + t.Reason.String()}
+}
+
+// masterAddress is the address of the master as far as it is known.
+func masterAddress(s vrrp.Snapshot, why vrrp.Reason) string {
+	var a netip.Addr
+	switch {
+	case s.State == vrrp.Master:
+		a = s.Source
+	case s.State == vrrp.Backup:
+		a = cmp.Or(s.Master.Addr, s.Lower.Addr, why.Peer)
+	}
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
+}
+
+// vips lists the virtual addresses, those that are not advertised, too.
+func (inst *instance) vips() []string {
+	out := make([]string, 0, len(inst.order))
+	for _, a := range inst.order {
+		out = append(out, inst.addresses[a].Prefix.String())
+	}
+	return out
+}
+
+// history describes the last scripts of an instance or a group.
+func (n *notifications) history(group bool, name string) []control.Notification {
+	if n == nil {
+		return nil
+	}
+	records := n.n.History(group, name)
+	out := make([]control.Notification, len(records))
+	for i, r := range records {
+		out[i] = notificationStatus(r)
+	}
+	return out
+}
+
+// notificationStatus describes what became of one script.
+func notificationStatus(r notify.Record) control.Notification {
+	out := control.Notification{
+		At: r.At, State: r.State, Command: r.Argv, Duration: control.Seconds(r.Duration),
+		TimedOut: r.Overdue, Skipped: r.Skipped, Running: r.Running, Detail: r.Detail, Output: strings.ToValidUTF8(r.Output, "�"),
+	}
+	if !r.Running && !r.Skipped && r.Exit >= 0 {
+		out.Exit = &r.Exit
+	}
+	return out
+}
