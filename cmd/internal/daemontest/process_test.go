@@ -77,13 +77,24 @@ func TestWithoutACapabilityVIPDSaysWhichAndHowToGetIt(t *testing.T) {
 	}
 }
 
+// mayBecomeNobody reports whether this process may run programs as another user:
+// as root of a namespace of its own it may not.
+func mayBecomeNobody() bool {
+	cmd := exec.Command("/bin/true")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	return cmd.Run() == nil
+}
+
 func TestTheCapabilitiesOfTheUnitAreEnough(t *testing.T) {
 	t.Parallel()
 	s := newSegment(t)
 	r := s.router(1)
 	self, err := os.Executable()
 	check(t, err)
-	keep := map[int]bool{unix.CAP_NET_ADMIN: true, unix.CAP_NET_RAW: true, unix.CAP_SYS_NICE: true}
+	keep := map[int]bool{
+		unix.CAP_NET_ADMIN: true, unix.CAP_NET_RAW: true, unix.CAP_SYS_NICE: true,
+		unix.CAP_SETUID: true, unix.CAP_SETGID: true, unix.CAP_KILL: true,
+	}
 	var without []string
 	for c := range unix.CAP_LAST_CAP + 1 {
 		if !keep[c] {
@@ -91,11 +102,24 @@ func TestTheCapabilitiesOfTheUnitAreEnough(t *testing.T) {
 		}
 	}
 	runDir := t.TempDir()
-	cmd := r.Command(t.Context(), self, rig.BuildVIPD(t), "run", "-f", write(t, "vipd.yaml", fast), "--run-dir", runDir)
+	yaml := fast
+	if _, err := os.Stat("/bin/sleep"); err == nil && mayBecomeNobody() {
+		// A script of another user, and one that has to be ended.
+		yaml = "vrrp_script:\n  hangs: {script: /bin/sleep 1000, user: nobody, interval: 1, weight: -10}\n" + fast + "    track_script: hangs\n"
+	}
+	cmd := r.Command(t.Context(), self, rig.BuildVIPD(t), "run", "-f", write(t, "vipd.yaml", yaml), "--run-dir", runDir)
 	cmd.Env = append(os.Environ(), envWithout+"="+strings.Join(without, " "))
 	check(t, cmd.Start())
 	t.Cleanup(cmd.Stop)
 	s.wire.announcement("192.0.2.10", time.Time{})
+	if yaml != fast {
+		client := control.NewClient(runDir)
+		defer client.Close()
+		rig.Eventually(t, patience, "the script of another user was run, and ended", func() bool {
+			status, err := client.Status(t.Context())
+			return err == nil && len(status.Checks) == 1 && status.Checks[0].Timeouts > 0 && status.Checks[0].Unrunnable == ""
+		})
+	}
 	check(t, cmd.Signal(syscall.SIGTERM))
 	if code := exitCode(t, cmd.Wait()); code != 0 {
 		t.Errorf("exit code %d", code)

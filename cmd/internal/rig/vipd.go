@@ -27,13 +27,22 @@ type Vipd struct {
 type Option func(*vipdOptions)
 
 type vipdOptions struct {
-	args   []string
-	runDir string
+	args    []string
+	runDir  string
+	wrapper []string
 }
 
 // WithArgs adds arguments to the command line of `vipd run`.
 func WithArgs(args ...string) Option {
 	return func(o *vipdOptions) { o.args = append(o.args, args...) }
+}
+
+// WithWrapper has vipd started by another program, which gets vipd's command
+// line as its last arguments.
+func WithWrapper(t testing.TB, program string, args ...string) Option {
+	t.Helper()
+	program = netiftest.RequireProgram(t, program)
+	return func(o *vipdOptions) { o.wrapper = append([]string{program}, args...) }
 }
 
 // WithRunDir uses a run directory that an earlier vipd has left, in place of a
@@ -56,6 +65,10 @@ func StartVIPD(t testing.TB, node *netiftest.Node, yaml string, opts ...Option) 
 	}
 	args := append([]string{"run", "-f", file, "--run-dir", o.runDir}, o.args...)
 	v := &Vipd{RunDir: o.runDir, File: file, client: control.NewClient(o.runDir)}
+	if len(o.wrapper) > 0 {
+		args = append(append(o.wrapper[1:], program), args...)
+		program = o.wrapper[0]
+	}
 	v.process = start(t, node, program, args...)
 	t.Cleanup(v.client.Close)
 	return v
