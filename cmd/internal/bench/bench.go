@@ -85,8 +85,14 @@ func (b *bench) foreign() (time.Duration, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for p := range b.running {
-		if used, err := processorTime(p.pids()); err == nil {
+		pids := p.pids()
+		if used, err := processorTime(pids); err == nil {
 			own += used
+		}
+		for _, pid := range pids {
+			if used, err := reapedTime(pid); err == nil {
+				own += used // scripts that have ended
+			}
 		}
 	}
 	return all - own, nil

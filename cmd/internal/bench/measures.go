@@ -24,6 +24,7 @@ func measures() []measure {
 		massStart(1000),
 		cost(1, nil, []goal{atMost(16)}),
 		cost(100, nil, nil),
+		scripts(200),
 		cost(1000, []goal{atMostTimes(1.5, 0)}, []goal{atMost(32)}),
 	}
 }

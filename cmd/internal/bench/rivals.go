@@ -37,6 +37,7 @@ type setup struct {
 	vips       int // of each virtual router
 	realTime   int // SCHED_RR priority, 0 for none
 	oneBlock   bool
+	scripts    int // that always succeed, run every second and tracked by the first virtual router
 }
 
 // state returns the state to start in: an owner is master at once, but only if it
@@ -75,7 +76,7 @@ func (s setup) advertised(network, vrid int) []netip.Addr {
 // keepalivedConf returns the setup as keepalived reads it.
 func (s setup) keepalivedConf() string {
 	var b strings.Builder
-	b.WriteString("global_defs {\n  router_id bench\n  vrrp_version 3\n")
+	b.WriteString("global_defs {\n  router_id bench\n  vrrp_version 3\n  script_user root\n  enable_script_security\n")
 	if s.realTime > 0 {
 		fmt.Fprintf(&b, "  vrrp_rt_priority %d\n", s.realTime)
 	}
@@ -83,6 +84,9 @@ func (s setup) keepalivedConf() string {
 		b.WriteString("  vrrp_garp_master_delay 0\n")
 	}
 	b.WriteString("}\n")
+	for n := range s.scripts {
+		fmt.Fprintf(&b, "vrrp_script chk_%d {\n  script /bin/true\n  interval 1\n}\n", n)
+	}
 	for i := range s.interfaces {
 		for v := 1; v <= s.vrids; v++ {
 			fmt.Fprintf(&b, "vrrp_instance I%d_%d {\n  state %s\n  interface eth%d\n  virtual_router_id %d\n  priority %d\n  advert_int %s\n",
@@ -96,7 +100,15 @@ func (s setup) keepalivedConf() string {
 				}
 				fmt.Fprintf(&b, "    %v\n", s.vip(i, v, n))
 			}
-			b.WriteString("  }\n}\n")
+			b.WriteString("  }\n")
+			if i == 0 && v == 1 && s.scripts > 0 {
+				b.WriteString("  track_script {\n")
+				for n := range s.scripts {
+					fmt.Fprintf(&b, "    chk_%d\n", n)
+				}
+				b.WriteString("  }\n")
+			}
+			b.WriteString("}\n")
 		}
 	}
 	return b.String()
@@ -113,6 +125,12 @@ func (s setup) vipdYAML() string {
 	if s.oneBlock {
 		b.WriteString("  vrrp_garp_master_delay: 0\n")
 	}
+	if s.scripts > 0 {
+		b.WriteString("vrrp_script:\n")
+		for n := range s.scripts {
+			fmt.Fprintf(&b, "  chk_%d: {script: /bin/true, interval: 1}\n", n)
+		}
+	}
 	b.WriteString("vrrp_instance:\n")
 	for i := range s.interfaces {
 		for v := 1; v <= s.vrids; v++ {
@@ -126,6 +144,12 @@ func (s setup) vipdYAML() string {
 					b.WriteString("    virtual_ipaddress_excluded:\n")
 				}
 				fmt.Fprintf(&b, "      - %v\n", s.vip(i, v, n))
+			}
+			if i == 0 && v == 1 && s.scripts > 0 {
+				b.WriteString("    track_script:\n")
+				for n := range s.scripts {
+					fmt.Fprintf(&b, "      - chk_%d\n", n)
+				}
 			}
 		}
 	}

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"time"
+)
+
+const (
+	rowScriptCPU = "CPU per run of a script, the script's own included"
+	rowScriptRSS = "resident memory"
+	// scriptTolerance is how much more a run may cost than keepalived's.
+	scriptTolerance = 1.2
+)
+
+// scripts measures what running so many scripts every second costs, and whether
+// the advertisements of a master suffer. Both daemons run theirs all the time,
+// the one that is parked too.
+func scripts(count int) measure {
+	const interval = 100 * time.Millisecond
+	return measure{
+		name:  fmt.Sprintf("scripts-%d", count),
+		title: fmt.Sprintf("%d scripts (/bin/true) every second, adverts every %v", count, interval),
+		run: func(ctx context.Context, b *bench, out *outcome) error {
+			out.row(rowScriptCPU, "ms", atMostTimes(scriptTolerance, 0))
+			out.row(rowGap, "ms").byP99()
+			out.row(rowExpiries, "per turn", noMore()).byMax()
+			out.row(rowScriptRSS, "MiB").byMax()
+			s := setup{interval: interval, priority: backupPriority, interfaces: 1, vrids: 1, vips: 1, oneBlock: true, scripts: count}
+			lab, both, err := stands(ctx, s, 1)
+			if err != nil {
+				return err
+			}
+			defer lab.Close()
+			if err := b.startBothParked(ctx, both); err != nil {
+				return err
+			}
+			window := costWindow
+			if b.opts.quick {
+				window = costQuick
+			}
+			return b.pairs(ctx, out, b.opts.pairs, func(ctx context.Context, r rival) (sample, error) {
+				return scriptCosts(ctx, both[r], window)
+			})
+		},
+	}
+}
+
+// scriptCosts takes one sample of a parked daemon, and parks it.
+func scriptCosts(ctx context.Context, st *stand, window time.Duration) (sample, error) {
+	pids := st.processes[0].pids()[:daemonProcesses[st.rival]]
+	before, err := timeWithReaped(pids)
+	if err != nil {
+		return nil, err
+	}
+	begun := time.Now()
+	got, err := adverts(ctx, st, window)
+	if err != nil {
+		return nil, err
+	}
+	after, err := timeWithReaped(pids)
+	if err != nil {
+		return nil, err
+	}
+	runs := time.Since(begun).Seconds() * float64(st.setup.scripts)
+	f, err := memory(pids)
+	if err != nil {
+		return nil, err
+	}
+	return sample{
+		rowScriptCPU: {milliseconds(after-before) / runs},
+		rowGap:       got[rowGap],
+		rowExpiries:  got[rowExpiries],
+		rowScriptRSS: {f.rss},
+	}, nil
+}
+
+// daemonProcesses is how many processes a daemon consists of; those after them
+// among its descendants are scripts.
+var daemonProcesses = [2]int{keepalived: 2, vipd: 1}
+
+// timeWithReaped returns the processor time of processes and of all children
+// that they have waited for.
+func timeWithReaped(pids []int) (time.Duration, error) {
+	total, err := processorTime(pids)
+	if err != nil {
+		return 0, err
+	}
+	for _, pid := range pids {
+		reaped, err := reapedTime(pid)
+		if err != nil {
+			return 0, err
+		}
+		total += reaped
+	}
+	return total, nil
+}
+
+// reapedTime returns the processor time of the children that a process has
+// waited for (proc(5): cutime and cstime of /proc/PID/stat).
+func reapedTime(pid int) (time.Duration, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, err
+	}
+	// The name, in parentheses, may hold anything.
+	_, rest, _ := bytes.Cut(text[max(bytes.LastIndexByte(text, ')'), 0):], []byte(" "))
+	words := bytes.Fields(rest)
+	const cutime, cstime = 16 - 3, 17 - 3
+	if len(words) <= cstime {
+		return 0, fmt.Errorf("/proc/%d/stat is not as it should be", pid)
+	}
+	total := int64(0)
+	for _, i := range []int{cutime, cstime} {
+		v, err := strconv.ParseInt(string(words[i]), 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("/proc/%d/stat: %w", pid, err)
+		}
+		total += v
+	}
+	return time.Duration(total) * time.Second / ticks, nil
+}
