@@ -27,6 +27,8 @@ var libraries = map[string][]string{
 	"arp":             {},
 	"netif":           {},
 	"netif/netiftest": {"netif"},
+	"checks":          {"checks/command"},
+	"checks/command":  {},
 	"config":          {"vrrp"},
 }
 

@@ -20,7 +20,10 @@ type syncGroup struct {
 	g       *vrrp.Group
 	members []*instance
 	told    *notifications
-	untold  *notify.Event // waits for the addresses of all members to be in place
+	// New masters whose addresses are not all in place yet, in the order in
+	// which they became master; untold is the group's own event, after theirs.
+	settling []*instance
+	untold   *notify.Event
 }
 
 // join makes a group of instances of one loop, before any of them is stepped.
@@ -43,12 +46,6 @@ func (g *syncGroup) transition(t vrrp.Transition) {
 	}
 	g.log.Log(context.Background(), level, "transition", "from", t.From.String(), "to", t.To.String(), "reason", t.Reason.String())
 	g.told.group(g, t)
-}
-
-// settling reports whether a member is a new master whose addresses are not all
-// in place yet.
-func (g *syncGroup) settling() bool {
-	return slices.ContainsFunc(g.members, func(inst *instance) bool { return inst.untold != nil })
 }
 
 // step feeds one event to the machine of an instance in a group, queues the

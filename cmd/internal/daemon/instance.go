@@ -57,8 +57,9 @@ type instance struct {
 	tracks []track
 	health vrrp.Health // what they amount to
 
-	told   *notifications
-	untold *notify.Event // waits for the addresses to be in place
+	told    *notifications
+	untold  *notify.Event // waits for the addresses to be in place
+	settled bool          // they are, and the event waits for others of the group
 
 	counters   counters
 	seen       map[vrrp.Address]time.Time // ready addresses: zero when the kernel has shown them, else since when it has not

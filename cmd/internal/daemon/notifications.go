@@ -154,24 +154,47 @@ func (n *notifications) transition(inst *instance, t vrrp.Transition) {
 	if n == nil || t.To == vrrp.Init {
 		return // the end is told when the addresses are gone, see stopped
 	}
-	n.settled(inst)
+	n.flush(inst)
 	ev := n.event(inst, stateName(t.To), t)
-	if t.To == vrrp.Master && len(inst.order) > 0 {
-		inst.untold = &ev
+	if t.To != vrrp.Master || len(inst.order) == 0 {
+		n.n.Notify(ev)
 		return
 	}
-	n.n.Notify(ev)
+	inst.untold = &ev
+	if g := inst.group; g != nil {
+		g.settling = append(g.settling, inst)
+	}
 }
 
 // settled says that the addresses of a new master are in place, as far as they
-// will be.
+// will be. Members of a group wait for each other, so that they are told of in
+// the order in which they became master, and the group after them.
 func (n *notifications) settled(inst *instance) {
 	if n == nil || inst.untold == nil {
 		return
 	}
-	n.n.Notify(*inst.untold)
-	inst.untold = nil
-	if g := inst.group; g != nil && g.untold != nil && !g.settling() {
+	inst.settled = true
+	if g := inst.group; g != nil && slices.ContainsFunc(g.settling, func(other *instance) bool { return !other.settled }) {
+		return
+	}
+	n.flush(inst)
+}
+
+// flush tells what was held back of an instance, and of its group.
+func (n *notifications) flush(inst *instance) {
+	if inst.untold == nil {
+		return
+	}
+	ready := []*instance{inst}
+	g := inst.group
+	if g != nil {
+		ready, g.settling = g.settling, nil
+	}
+	for _, inst := range ready {
+		n.n.Notify(*inst.untold)
+		inst.untold, inst.settled = nil, false
+	}
+	if g != nil && g.untold != nil {
 		n.n.Notify(*g.untold)
 		g.untold = nil
 	}
@@ -187,7 +210,7 @@ func (n *notifications) group(g *syncGroup, t vrrp.Transition) {
 		g.untold = nil
 	}
 	ev := n.groupEvent(g, stateName(t.To), t)
-	if g.settling() {
+	if len(g.settling) > 0 {
 		g.untold = &ev
 		return
 	}
@@ -203,11 +226,11 @@ func (n *notifications) note(inst *instance, note vrrp.Note) {
 	same := vrrp.Transition{From: state, To: state, Reason: note.Reason}
 	switch note.Reason.Kind {
 	case vrrp.ReasonLowerPriorityMaster:
-		n.settled(inst)
+		n.flush(inst)
 		n.n.Notify(n.event(inst, "MASTER_RX_LOWER_PRI", same))
 	case vrrp.ReasonPriorityChanged:
 		if inst.cfg.NotifyPriorityChanges && (state == vrrp.Master || state == vrrp.Backup) {
-			n.settled(inst)
+			n.flush(inst)
 			n.n.Notify(n.event(inst, stateName(state)+"_PRIORITY", same))
 		}
 	}
@@ -220,7 +243,7 @@ func (n *notifications) stopped(instances []*instance, groups []*syncGroup) {
 	}
 	why := vrrp.Reason{Kind: vrrp.ReasonShutdown}
 	for _, inst := range instances {
-		n.settled(inst)
+		n.flush(inst)
 		from := vrrp.Init
 		if len(inst.history) > 0 {
 			from = inst.history[len(inst.history)-1].From

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -892,7 +893,7 @@ vrrp_instance:
 				old := v3(35, 200, time.Second, "192.0.2.237").to(router4)
 				old.summed = vrrp.IPv4.Group()
 				r.startBackup("an old keepalived is master")
-				r.speak(2, 800*time.Millisecond, old)
+				r.speak(3, 800*time.Millisecond, old)
 			},
 			declared: []Declared{{"D035", "an old keepalived is master", "nothing sent; VI_1 is backup", "v3 advert 100 to 192.0.2.2, arp 192.0.2.237; holds 192.0.2.237/32; VI_1 is master"}},
 		},
@@ -1026,7 +1027,7 @@ func beBackup(r *run) {
 
 func TestDeclaredDifferencesShow(t *testing.T) {
 	t.Parallel()
-	for _, s := range declaredDifferences() {
+	for _, s := range allDifferences() {
 		t.Run(s.name, s.play)
 	}
 }
@@ -1037,6 +1038,11 @@ func TestADifferenceThatTakesAMinuteShows(t *testing.T) {
 	}
 	s := aMinute()
 	s.play(t)
+}
+
+// allDifferences returns the scenarios of all differences that show at once.
+func allDifferences() []scenario {
+	return slices.Concat(declaredDifferences(), trackingDifferences(), groupDifferences())
 }
 
 // TestTheListOfDifferencesNamesTheseScenarios holds docs/differences.md against
@@ -1061,7 +1067,7 @@ func TestTheListOfDifferencesNamesTheseScenarios(t *testing.T) {
 		t.Fatal("the list is empty")
 	}
 	shown := map[string]bool{}
-	for _, s := range append(declaredDifferences(), aMinute()) {
+	for _, s := range append(allDifferences(), aMinute()) {
 		if len(s.declared) == 0 {
 			t.Errorf("%q shows no difference", s.name)
 		}

@@ -1,6 +1,7 @@
 package differential
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -55,6 +56,10 @@ type scenario struct {
 	events     func(r *run)
 	kinds      []Kind // at least one of each is sent
 	lossy      bool   // the interface is down for a time, and what is sent then is lost
+	changes    bool   // how often an advertisement is repeated is not compared
+	anyOrder   bool   // all phases are in any order, see Phase.AnyOrder
+	apart      bool   // virtual routers are compared one by one, and so are the kinds of announcements
+	users      bool   // scripts run as other users
 	declared   []Declared
 }
 
@@ -140,6 +145,9 @@ type run struct {
 	injector *netiftest.Injector
 	daemon   daemon // nil until it is started
 
+	dir        string // of a scenario whose configuration names it
+	fifo, told *pipe
+
 	base   []string // the router's addresses before the scenario
 	marks  []mark
 	phases []Phase
@@ -177,6 +185,9 @@ func (s *scenario) run(t *attempt, kind daemonKind) *run {
 	r.capture, err = r.router.Capture("eth0")
 	r.ok(err)
 	r.settle(router6)
+	if strings.Contains(s.keepalived, desk) {
+		r.furnish()
+	}
 	if s.prepare != nil {
 		s.prepare(r)
 	}
@@ -234,9 +245,9 @@ type daemon interface {
 func (r *run) launch() daemon {
 	r.t.Helper()
 	if r.kind == keepalivedDaemon {
-		return rig.StartKeepalived(r.t, r.router, r.s.keepalived)
+		return rig.StartKeepalived(r.t, r.router, strings.ReplaceAll(r.s.keepalived, desk, r.dir))
 	}
-	return rig.StartVIPD(r.t, r.router, r.s.vipd)
+	return rig.StartVIPD(r.t, r.router, strings.ReplaceAll(r.s.vipd, desk, r.dir))
 }
 
 // The verbs of scenarios.
@@ -260,7 +271,7 @@ func (r *run) phase(name string) {
 	r.t.Helper()
 	begin := time.Now()
 	r.close()
-	r.marks = append(r.marks, mark{Phase: Phase{Name: name}, begin: begin})
+	r.marks = append(r.marks, mark{Phase: Phase{Name: name, AnyOrder: r.s.anyOrder}, begin: begin})
 }
 
 // phaseInAnyOrder is phase where something is due at the same time as something
@@ -278,6 +289,9 @@ func (r *run) close() {
 		return
 	}
 	m := r.now()
+	if r.dir != "" {
+		defer func() { m.Facts = append(m.Facts, r.notified()...) }()
+	}
 	m.Addresses = r.addresses()
 	for _, a := range m.Addresses {
 		if !slices.Contains(r.base, a) {
@@ -295,8 +309,17 @@ func (r *run) close() {
 		instances = []string{"VI_1"}
 	}
 	for _, name := range instances {
-		m.Facts = append(m.Facts, fmt.Sprintf("%s is %s", name, r.daemon.State(name)))
+		m.Facts = append(m.Facts, fmt.Sprintf("%s is %s", name, r.state(name)))
 	}
+}
+
+// state returns the state of an instance. keepalived does not log every one, and
+// then those that it has told count.
+func (r *run) state(name string) control.State {
+	if r.kind == keepalivedDaemon && r.dir != "" {
+		return r.fifo.state(name)
+	}
+	return r.daemon.State(name)
 }
 
 // now returns the present phase.
@@ -313,6 +336,14 @@ func (r *run) end() {
 		all = append(all, r.sent(c, fmt.Sprintf(" on eth%d", i+1))...)
 	}
 	r.ok(CheckIDs(all, r.s.lossy))
+	if r.s.changes {
+		all = changes(all)
+	}
+	if r.s.apart {
+		slices.SortStableFunc(all, func(a, b Frame) int {
+			return cmp.Or(cmp.Compare(a.VRID, b.VRID), cmp.Compare(a.Kind, b.Kind))
+		})
+	}
 	for i, m := range r.marks {
 		last := i+1 == len(r.marks)
 		for _, f := range all {
