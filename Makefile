@@ -8,7 +8,7 @@ ARGS     ?=
 # What `make test` as root installs when it is missing: the peers that vipd is
 # compared with, the tools that look at the wire and the host, and the C
 # compiler that the race detector needs.
-TEST_PACKAGES := keepalived frr tcpdump tshark nftables iputils-arping iproute2 procps gcc libc6-dev
+TEST_PACKAGES := keepalived frr tcpdump tshark nftables iputils-arping iproute2 procps psmisc curl gcc libc6-dev
 
 .DEFAULT_GOAL := help
 .PHONY: build demo test lint bench fuzz help clean

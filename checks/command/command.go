@@ -28,6 +28,9 @@ type Spec struct {
 	// Kill has the program killed at its end, by the timeout or the context,
 	// rather than asked to end first (keepalived: scripts on STOP).
 	Kill bool
+	// Background lets programs without it be started first, where many are to
+	// be started at once.
+	Background bool
 	// Secure refuses what would run as root if somebody else than root could
 	// have changed it (keepalived: enable_script_security).
 	Secure bool
@@ -124,8 +127,10 @@ func (s *Spec) FailureHint(r Result) string {
 
 // signalHint explains that signal 0 can be sent to one's own processes only.
 func (s *Spec) signalHint(output string) string {
+	// killall says "no process found" also after it was refused.
+	refused := strings.Contains(output, "ot permitted")
 	for _, absent := range []string{"no process found", "No such process", "no process killed"} {
-		if strings.Contains(output, absent) {
+		if !refused && strings.Contains(output, absent) {
 			return ""
 		}
 	}
@@ -138,7 +143,7 @@ func (s *Spec) signalHint(output string) string {
 		}
 		return fmt.Sprintf("%s -0 as user %s sees no processes of other users; use vrrp_track_process, or let root run it", name, s.As)
 	}
-	if strings.Contains(output, "kill") && strings.Contains(output, "ot permitted") {
+	if refused && strings.Contains(output, "kill") {
 		return fmt.Sprintf("user %s may not signal the processes of other users; use vrrp_track_process, or let root run it", s.As)
 	}
 	return ""

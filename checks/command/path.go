@@ -258,17 +258,13 @@ func inspectFormat(path string, as Credential) *Problem {
 	if err != nil {
 		return nil
 	}
-	script, ok := bytes.CutPrefix(head, []byte("#!"))
-	if !ok {
+	if !bytes.HasPrefix(head, []byte("#!")) {
 		if bytes.HasPrefix(head, []byte("\x7fELF")) || hasBinfmt() {
 			return nil
 		}
 		return badFormat(path, head)
 	}
-	line, _, _ := bytes.Cut(script, []byte("\n"))
-	// The kernel cuts at blanks only: a carriage return is part of the name.
-	interpreter, _, _ := strings.Cut(strings.Trim(string(line), " \t"), " ")
-	interpreter, _, _ = strings.Cut(interpreter, "\t")
+	interpreter := interpreterOf(head)
 	if interpreter == "" {
 		return badFormat(path, head)
 	}
@@ -284,6 +280,20 @@ func inspectFormat(path string, as Credential) *Problem {
 	return nil
 }
 
+// interpreterOf returns what the first line of a script names; empty if it is not
+// one. The kernel cuts at blanks only: a carriage return is part of the name.
+func interpreterOf(head []byte) string {
+	script, ok := bytes.CutPrefix(head, []byte("#!"))
+	if !ok {
+		return ""
+	}
+	line, _, _ := bytes.Cut(script, []byte("\n"))
+	if fields := bytes.FieldsFunc(line, func(r rune) bool { return r == ' ' || r == '\t' }); len(fields) > 0 {
+		return string(fields[0])
+	}
+	return ""
+}
+
 func badFormat(path string, head []byte) *Problem {
 	p := &Problem{Path: path, Reason: "exec format error"}
 	switch {
@@ -296,20 +306,40 @@ func badFormat(path string, head []byte) *Problem {
 	return p
 }
 
+// readHead returns as much of a file as the kernel looks at. It opens nothing but
+// regular files: to open a device may do things.
 func readHead(path string) ([]byte, error) {
-	// Not to be held up by what has taken the file's place since it was looked
-	// at, such as a pipe.
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		return nil, err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return nil, unix.EINVAL
+	}
+	// Not to be held up by what has taken its place meanwhile.
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	head := make([]byte, 256) // as much as the kernel looks at
-	n, err := f.Read(head)
-	if n == 0 && err != nil && err.Error() != "EOF" {
+	defer func() { _ = unix.Close(fd) }()
+	head := make([]byte, 256)
+	n, err := unix.Read(fd, head)
+	if err != nil {
 		return nil, err
 	}
 	return head[:n], nil
+}
+
+// warm reads what the kernel will look at when it executes a program, so that it
+// need not wait for a disk or a server then; see [Runner].
+func warm(path string) {
+	head, err := readHead(path)
+	if err != nil {
+		return // the kernel knows better why
+	}
+	if interpreter := interpreterOf(head); strings.HasPrefix(interpreter, "/") {
+		_, _ = readHead(interpreter)
+	}
 }
 
 // hasBinfmt reports whether the kernel has been taught further formats.

@@ -26,6 +26,10 @@ const (
 	// from being run.
 	patience    = 2 * time.Second
 	maxStarters = 8
+	// queuePatience is how long a program may wait for its turn to be started
+	// before it counts as timed out. Its Timeout counts from its turn: many
+	// programs at once are no reason to take one for failed.
+	queuePatience = 10 * time.Second
 	// schedOther is the policy of ordinary threads (SCHED_OTHER).
 	schedOther = 0
 	// maxLeftovers is how many pipes are read on for what programs have left
@@ -43,6 +47,12 @@ const (
 // sends them SIGTERM when the thread that started them ends (PR_SET_PDEATHSIG),
 // and other threads of a Go program come and go. They inherit from it the
 // scheduling that a script is to have, whatever that of the daemon is.
+//
+// From the fork until the kernel has accepted the program that thread cannot be
+// stopped by the runtime, and a collection of garbage waits for it, and all of
+// the daemon for that (syscall.ForkExec, as os/exec does). That must not take as
+// long as a dead file system does. So the start of the program is read before the
+// fork: who has to wait for a disk or a server waits there, and only for himself.
 type Runner struct {
 	log  *slog.Logger
 	env  []string
@@ -52,15 +62,16 @@ type Runner struct {
 	nullErr     error
 	noSetgroups bool // in a user namespace that forbids it
 
-	requests chan *request
-	quit     chan struct{}
-	buffers  sync.Pool
+	requests   chan *request
+	background chan *request // those that let others go first
+	quit       chan struct{}
+	buffers    sync.Pool
 
 	mu        sync.Mutex
 	closed    bool
-	starters  int
-	children  map[int]struct{} // started and not waited for yet
-	leftovers []*output        // oldest first
+	starters  map[*time.Time]struct{} // since when each is at its present start; zero: it is idle
+	children  map[int]struct{}        // started and not waited for yet
+	leftovers []*output               // oldest first
 }
 
 // NewRunner returns a runner.
@@ -74,7 +85,8 @@ func NewRunner(log *slog.Logger) *Runner {
 		log:      log,
 		env:      cleanEnv(os.Environ()),
 		own:      Own(),
-		requests: make(chan *request),
+		requests: make(chan *request), background: make(chan *request),
+		starters: map[*time.Time]struct{}{},
 		quit:     make(chan struct{}),
 		buffers:  sync.Pool{New: func() any { return new([pipeSize]byte) }},
 		children: map[int]struct{}{},
@@ -87,8 +99,7 @@ func NewRunner(log *slog.Logger) *Runner {
 		signal.Notify(make(chan os.Signal, 1), signals...)
 	}
 	closeOnExec()
-	r.starters = 1
-	go r.starter()
+	r.newStarter()
 	return r
 }
 
@@ -191,40 +202,63 @@ type process struct {
 }
 
 // starter starts programs until the runner is closed.
-func (r *Runner) starter() {
+func (r *Runner) starter(busy *time.Time) {
 	// Never unlocked: the thread ends with this goroutine.
 	runtime.LockOSThread()
 	var none unix.Sigset_t
 	_ = unix.PthreadSigmask(unix.SIG_SETMASK, &none, nil)
 	for {
+		var req *request
 		select {
-		case req := <-r.requests:
-			r.start(req)
-			req.mu.Lock()
-			req.answered = true
-			abandoned := req.abandoned
-			req.mu.Unlock()
-			close(req.started)
-			if abandoned {
-				go r.discard(req)
+		case req = <-r.requests:
+		default:
+			select {
+			case req = <-r.requests:
+			case req = <-r.background:
+			case <-r.quit:
+				return
 			}
-			runtime.Gosched()
-		case <-r.quit:
-			return
 		}
+		r.mu.Lock()
+		*busy = time.Now()
+		r.mu.Unlock()
+		r.start(req)
+		r.mu.Lock()
+		*busy = time.Time{}
+		r.mu.Unlock()
+		req.mu.Lock()
+		req.answered = true
+		abandoned := req.abandoned
+		req.mu.Unlock()
+		close(req.started)
+		if abandoned {
+			go r.discard(req)
+		}
+		runtime.Gosched()
 	}
 }
 
-// anotherStarter makes a thread for the time that one is stuck.
+// anotherStarter makes a thread for the time that all others are stuck.
 func (r *Runner) anotherStarter() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.closed || r.starters == maxStarters {
+	if r.closed || len(r.starters) == maxStarters {
 		return
 	}
-	r.starters++
-	r.log.Warn("starting a program takes long, such as from a file system that does not answer; others are started meanwhile", "threads", r.starters)
-	go r.starter()
+	for since := range r.starters {
+		if since.IsZero() || time.Since(*since) < patience {
+			return // there are many to start, no more
+		}
+	}
+	r.log.Warn("starting a program takes long, such as from a file system that does not answer; others are started meanwhile", "threads", len(r.starters)+1)
+	r.newStarter()
+}
+
+// newStarter makes a thread. r.mu is held, or nobody else knows r.
+func (r *Runner) newStarter() {
+	busy := new(time.Time)
+	r.starters[busy] = struct{}{}
+	go r.starter(busy)
 }
 
 // start starts a program.
@@ -247,6 +281,13 @@ func (r *Runner) start(req *request) {
 			req.problem = w.unsafe
 			return
 		}
+	}
+	warm(path)
+	req.mu.Lock()
+	abandoned := req.abandoned
+	req.mu.Unlock()
+	if abandoned {
+		return
 	}
 	if r.null == nil {
 		req.problem = &Problem{Path: os.DevNull, Reason: reason(r.nullErr)}
@@ -489,46 +530,27 @@ func (r *Runner) run(ctx context.Context, s *Spec) (Result, syscall.Errno) {
 // submit has a program started. ok is false if it was not waited for to start.
 func (r *Runner) submit(ctx context.Context, req *request) (res Result, ok bool) {
 	res = Result{Exit: -1, Started: time.Now()}
-	wait := patience
-	if t := req.spec.Timeout; t > 0 {
-		wait = min(wait, t)
-	}
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	requests := r.requests
-	for {
-		select {
-		case requests <- req:
-			requests = nil
-			continue
-		case <-req.started:
-			return res, true
-		case <-ctx.Done():
-			res.Canceled = true
-		case <-r.quit:
-			res.Canceled = true
-		case <-timer.C:
-			waited := time.Since(res.Started)
-			if waited >= patience {
-				r.anotherStarter()
-			}
-			t := req.spec.Timeout
-			if t == 0 || waited < t {
-				wait = patience
-				if t > 0 {
-					wait = min(wait, t-waited)
-				}
-				timer.Reset(wait)
-				continue
-			}
-			res.TimedOut = true
-		}
-		break
-	}
-	res.Duration = time.Since(res.Started)
-	if requests != nil {
+	if !r.enqueue(ctx, req, &res) {
+		res.Duration = time.Since(res.Started)
 		return res, false // nobody has taken it
 	}
+	var timeout <-chan time.Time
+	if t := req.spec.Timeout; t > 0 {
+		timer := time.NewTimer(t)
+		defer timer.Stop()
+		timeout = timer.C
+	}
+	select {
+	case <-req.started:
+		return res, true
+	case <-ctx.Done():
+		res.Canceled = true
+	case <-r.quit:
+		res.Canceled = true
+	case <-timeout:
+		res.TimedOut = true
+	}
+	res.Duration = time.Since(res.Started)
 	req.mu.Lock()
 	defer req.mu.Unlock()
 	if req.answered {
@@ -538,6 +560,40 @@ func (r *Runner) submit(ctx context.Context, req *request) (res Result, ok bool)
 	req.abandoned = true
 	res.Lingering = req.ended
 	return res, false
+}
+
+// enqueue waits until a thread has taken the request, and says in res why if none
+// has.
+func (r *Runner) enqueue(ctx context.Context, req *request, res *Result) bool {
+	queue := r.requests
+	if req.spec.Background {
+		queue = r.background
+	}
+	select {
+	case queue <- req:
+		return true
+	default:
+	}
+	ticker := time.NewTicker(patience)
+	defer ticker.Stop()
+	for {
+		select {
+		case queue <- req:
+			return true
+		case <-ctx.Done():
+			res.Canceled = true
+			return false
+		case <-r.quit:
+			res.Canceled = true
+			return false
+		case <-ticker.C:
+			r.anotherStarter()
+			if time.Since(res.Started) >= queuePatience {
+				res.TimedOut = true
+				return false
+			}
+		}
+	}
 }
 
 // discard ends a program that was started after all.

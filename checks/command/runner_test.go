@@ -2,7 +2,6 @@ package command
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -35,7 +34,7 @@ func TestTheResultSaysHowAProgramEnded(t *testing.T) {
 		{"standard input is empty", "wc -c", true, "exit code 0", "0\n"},
 		{"both outputs in one order", "echo a; echo b >&2; echo c", true, "exit code 0", "a\nb\nc\n"},
 		{"it runs in the root directory", "pwd", true, "exit code 0", "/\n"},
-		{"a closed output is a signal, not an endless error", "sh -c 'sleep 0.1; kill -PIPE $$'; echo $?", true, "exit code 0", "141\n"},
+		{"SIGPIPE ends a program, though the daemon ignores it", "sh -c 'kill -PIPE $$'; echo $?", true, "exit code 0", "141\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got := r.Run(t.Context(), shell(tt.script, 10*time.Second))
@@ -148,27 +147,28 @@ func TestAProgramRunsAsTheUserAskedFor(t *testing.T) {
 }
 
 func TestAProgramThatHangsIsEnded(t *testing.T) {
+	const timeout = time.Second
 	for _, tt := range []struct {
 		name   string
 		script string
 		least  time.Duration
 		most   time.Duration
 	}{
-		{"at the timeout", "sleep 300", 200 * time.Millisecond, killDelay},
-		{"with what it has started", "sleep 300 & sh -c 'sleep 300 & sleep 300' & wait", 200 * time.Millisecond, killDelay},
-		{"while stopped", "kill -STOP $$; sleep 300", 200 * time.Millisecond, killDelay},
-		{"though it ignores SIGTERM", "trap '' TERM; sleep 300", 200*time.Millisecond + killDelay, 2 * killDelay},
-		{"and success is too late then", "trap 'exit 0' TERM; while :; do sleep 0.05; done", 200 * time.Millisecond, killDelay},
-		{"and children that ignore SIGTERM with it", "sh -c \"trap '' TERM; sleep 300\" & sleep 300", 200 * time.Millisecond, killDelay},
+		{"at the timeout", "sleep 300", timeout, timeout + killDelay},
+		{"with what it has started", "sleep 300 & sh -c 'sleep 300 & sleep 300' & wait", timeout, timeout + killDelay},
+		{"while stopped", "kill -STOP $$; sleep 300", timeout, timeout + killDelay},
+		{"though it ignores SIGTERM", "trap '' TERM; sleep 300", timeout + killDelay, timeout + 2*killDelay},
+		{"and success is too late then", "trap 'exit 0' TERM; while :; do sleep 0.05; done", timeout, timeout + killDelay},
+		{"and children that ignore SIGTERM with it", "sh -c \"trap '' TERM; sleep 300\" & sleep 300", timeout, timeout + killDelay},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := newTestRunner(t)
 			group := filepath.Join(t.TempDir(), "group")
-			got := r.Run(t.Context(), shell("echo $$ >"+group+"; "+tt.script, 200*time.Millisecond))
+			got := r.Run(t.Context(), shell("echo $$ >"+group+"; "+tt.script, timeout))
 			if got.OK() || !got.TimedOut || got.Canceled || !strings.HasPrefix(got.String(), "timed out after ") {
 				t.Errorf("got %v: %+v", got, got)
 			}
-			if got.Duration < tt.least || got.Duration > tt.most+time.Second {
+			if got.Duration < tt.least || got.Duration > tt.most {
 				t.Errorf("it took %v, want %v to %v", got.Duration, tt.least, tt.most)
 			}
 			pid := readPID(t, group)
@@ -225,8 +225,8 @@ func TestAFloodOfOutputCostsNoMemory(t *testing.T) {
 	if !got.OK() || !got.Truncated || !strings.HasSuffix(got.Output, "\x00end\n") {
 		t.Errorf("got %v, %d octets", got, len(got.Output))
 	}
-	if grown := after.TotalAlloc - before.TotalAlloc; grown > 2<<20 {
-		t.Errorf("%d octets were allocated for it", grown)
+	if after.HeapSys > before.HeapSys+16<<20 {
+		t.Errorf("the heap has grown from %d to %d", before.HeapSys, after.HeapSys)
 	}
 }
 
@@ -493,30 +493,16 @@ func TestANameIsFoundInPATH(t *testing.T) {
 func TestWhenAStartHangsOthersAreStillRun(t *testing.T) {
 	needRoot(t)
 	path := file(t, "script", "#!/bin/sh\n", 0o755)
-	// The kernel asks us before it opens the file to execute it, and waits.
+	// The kernel asks us before it opens the file, and waits.
 	guard, err := unix.FanotifyInit(unix.FAN_CLASS_CONTENT|unix.FAN_CLOEXEC|unix.FAN_NONBLOCK, unix.O_RDONLY|unix.O_CLOEXEC)
 	if err == nil {
-		err = unix.FanotifyMark(guard, unix.FAN_MARK_ADD, unix.FAN_OPEN_EXEC_PERM, unix.AT_FDCWD, path)
+		err = unix.FanotifyMark(guard, unix.FAN_MARK_ADD, unix.FAN_OPEN_PERM, unix.AT_FDCWD, path)
 	}
 	if err != nil {
 		unavailable(t, "fanotify: "+err.Error())
 	}
-	defer func() { _ = unix.Close(guard) }()
-	// To close it is not enough: the child that waits has a copy.
-	release := sync.OnceFunc(func() {
-		var event [64]byte
-		if n, err := unix.Read(guard, event[:]); err != nil || n < unix.FAN_EVENT_METADATA_LEN {
-			t.Errorf("the kernel did not ask: %d octets, %v", n, err)
-			return
-		}
-		fd := binary.NativeEndian.Uint32(event[16:])
-		answer := binary.NativeEndian.AppendUint32(nil, fd)
-		answer = binary.NativeEndian.AppendUint32(answer, unix.FAN_ALLOW)
-		if _, err := unix.Write(guard, answer); err != nil {
-			t.Errorf("answering the kernel: %v", err)
-		}
-		_ = unix.Close(int(fd))
-	})
+	release := sync.OnceFunc(func() { _ = unix.Close(guard) }) // allows it
+	defer release()
 
 	r := newTestRunner(t)
 	defer release() // before the runner is looked at
@@ -528,6 +514,8 @@ func TestWhenAStartHangsOthersAreStillRun(t *testing.T) {
 	if got := r.Run(t.Context(), shell("echo x", 2*patience)); !got.OK() {
 		t.Errorf("another program: %v", got)
 	}
+	// Nor is the runtime held up, which needs all threads for this.
+	runtime.GC()
 	select {
 	case <-hung.Lingering:
 		t.Error("the program that hangs has ended")

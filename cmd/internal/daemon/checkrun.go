@@ -22,7 +22,7 @@ type CheckRun struct {
 	Name string
 	Argv []string // of a script or a process
 	What string   // what is looked at by an object that runs no program
-	Path string   // the program that was run, links resolved
+	Path string   // the program that was run
 	User string   // who ran it
 	UID  uint32
 
@@ -195,6 +195,23 @@ func runProcess(ctx context.Context, c config.Process, log *slog.Logger) CheckRu
 	return out
 }
 
+// problem says why a command cannot be run on this host as it is now, and what
+// can be done about it; nothing if it can.
+func (p *programs) problem(c config.Command) (text, hint string) {
+	spec, err := p.spec(c)
+	if err != nil {
+		return err.Error(), userHint(c.User)
+	}
+	_, _, err = spec.Inspect()
+	if problem, ok := errors.AsType[*command.Problem](err); ok {
+		return problem.Error(), problem.Hint
+	}
+	if err != nil {
+		return err.Error(), ""
+	}
+	return "", ""
+}
+
 // attempt takes over what one attempt came to.
 func (r *CheckRun) attempt(a checks.Attempt) {
 	r.State = checks.Down
@@ -236,29 +253,24 @@ func Inspect(cfg *config.Config) config.Diagnostics {
 		if c == nil {
 			return
 		}
-		spec, err := p.spec(*c)
-		hint := userHint(c.User)
-		if err == nil {
-			var unsafe *command.Problem
-			if _, unsafe, err = spec.Inspect(); err == nil {
-				if unsafe != nil {
-					out = append(out, config.Diagnostic{
-						Pos: c.Pos, Path: path, Severity: config.Warning,
-						Message: "runs although somebody else than root can change it: " + unsafe.Error(),
-						Hint:    cmp.Or(unsafe.Hint, "enable_script_security refuses such scripts"),
-					})
-				}
-				return
-			}
-			hint = ""
-			if problem, ok := errors.AsType[*command.Problem](err); ok {
-				hint = problem.Hint
-			}
+		if problem, hint := p.problem(*c); problem != "" {
+			out = append(out, config.Diagnostic{
+				Pos: c.Pos, Path: path, Severity: config.Warning,
+				Message: fmt.Sprintf("cannot be run: %s: %s", problem, consequence), Hint: hint,
+			})
+			return
 		}
-		out = append(out, config.Diagnostic{
-			Pos: c.Pos, Path: path, Severity: config.Warning,
-			Message: fmt.Sprintf("cannot be run: %v: %s", err, consequence), Hint: hint,
-		})
+		spec, err := p.spec(*c)
+		if err != nil {
+			return
+		}
+		if _, unsafe, _ := spec.Inspect(); unsafe != nil {
+			out = append(out, config.Diagnostic{
+				Pos: c.Pos, Path: path, Severity: config.Warning,
+				Message: "runs although somebody else than root can change it: " + unsafe.Error(),
+				Hint:    cmp.Or(unsafe.Hint, "enable_script_security refuses such scripts"),
+			})
+		}
 	}
 	for i := range cfg.Scripts {
 		c := &cfg.Scripts[i]
@@ -287,8 +299,17 @@ func Inspect(cfg *config.Config) config.Diagnostics {
 	}
 	look("global_defs.startup_script", cfg.Global.StartupScript, "it is left out")
 	look("global_defs.shutdown_script", cfg.Global.ShutdownScript, "it is left out")
-	for i := range cfg.Global.NotifyFIFOs {
-		look("global_defs.notify_fifo_script", cfg.Global.NotifyFIFOs[i].Script, "the fifo has no reader")
+	for _, f := range cfg.Global.NotifyFIFOs {
+		look("global_defs.notify_fifo_script", f.Script, "the fifo has no reader")
+		if f.User == "" {
+			continue
+		}
+		if _, err := command.Lookup(f.User, f.Group, false); err != nil {
+			out = append(out, config.Diagnostic{
+				Pos: f.Pos, Path: "global_defs.notify_fifo", Severity: config.Warning,
+				Message: err.Error() + ": vipd is the fifo's owner", Hint: userHint(f.User),
+			})
+		}
 	}
 	return out
 }

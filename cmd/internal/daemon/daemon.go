@@ -235,6 +235,7 @@ func (d *Daemon) serve(ctx context.Context, server *control.Server) error {
 	for _, l := range d.loops {
 		go l.run()
 	}
+	group.Go(func() error { return server.Run(inner) })
 	go d.programs.reapOrphans(inner)
 	d.runScript(ctx, "startup_script", d.cfg.Global.StartupScript, d.cfg.Global.StartupScriptTimeout)
 	// Machines learn of their interfaces and of what they track before they
@@ -253,7 +254,6 @@ func (d *Daemon) serve(ctx context.Context, server *control.Server) error {
 		})
 	}
 	group.Go(func() error { return d.links.run(inner) })
-	group.Go(func() error { return server.Run(inner) })
 	group.Go(func() error { return d.feedWatchdog(inner) })
 	d.log.Info("running", "version", d.opts.Version, "instances", len(d.cfg.Instances), "config", d.opts.ConfigFile)
 	d.notify(sdnotify.Ready(fmt.Sprintf("%d instances", len(d.cfg.Instances))))
@@ -264,14 +264,16 @@ func (d *Daemon) serve(ctx context.Context, server *control.Server) error {
 	}
 	d.notify(sdnotify.Stopping("handing the addresses over"))
 	endWatching()
-	d.shutdown()
-	d.told.stopped(d.instances, d.groups)
+	stopped := d.shutdown()
+	for _, l := range d.loops {
+		stopped = l.stop() && stopped
+	}
+	if stopped {
+		d.told.stopped(d.instances, d.groups)
+	}
 	d.told.close()
 	d.runScript(context.WithoutCancel(ctx), "shutdown_script", d.cfg.Global.ShutdownScript, d.cfg.Global.ShutdownScriptTimeout)
 	cancel()
-	for _, l := range d.loops {
-		l.stop()
-	}
 	end := time.After(loopEndTimeout)
 	for _, ended := range []<-chan struct{}{d.keeper.ended, d.garper.ended} {
 		select {
@@ -305,8 +307,9 @@ func (d *Daemon) runScript(ctx context.Context, what string, c *config.Command, 
 	}
 }
 
-// shutdown has every machine give up and waits until its addresses are gone.
-func (d *Daemon) shutdown() {
+// shutdown has every machine give up and waits until its addresses are gone. It
+// reports whether all loops have done so.
+func (d *Daemon) shutdown() bool {
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
 	stopped := make(chan struct{}, len(d.loops))
@@ -324,15 +327,16 @@ func (d *Daemon) shutdown() {
 		case <-stopped:
 		case <-ctx.Done():
 			d.log.Error("a protocol loop does not stop; addresses may be left", "after", stopTimeout)
-			return
+			return false
 		}
 	}
 	if err := d.keeper.settle(ctx); err != nil {
 		d.log.Error("addresses are left; the next start removes them", "error", err)
-		return
+		return true
 	}
 	d.journal.remove()
 	d.log.Info("stopped")
+	return true
 }
 
 // feedWatchdog has every loop show that it is alive. A loop that hangs answers

@@ -23,7 +23,8 @@ type syncGroup struct {
 	// New masters whose addresses are not all in place yet, in the order in
 	// which they became master; untold is the group's own event, after theirs.
 	settling []*instance
-	untold   *notify.Event
+	untold   []notify.Event
+	last     vrrp.Transition
 }
 
 // join makes a group of instances of one loop, before any of them is stepped.
@@ -48,19 +49,26 @@ func (g *syncGroup) transition(t vrrp.Transition) {
 	g.told.group(g, t)
 }
 
-// step feeds one event to the machine of an instance in a group, queues the
+// stepGroup feeds one event to the machine of an instance in a group, queues the
 // advertisements that its members want and keeps their other actions.
 func (l *loop) stepGroup(inst *instance, now time.Time, ev vrrp.Event) {
 	g := inst.group
+	others := false
 	for _, a := range g.g.Step(now, inst.member, ev) {
 		if a.Member < 0 {
 			l.effects = append(l.effects, effect{group: g, action: a.Action})
 			continue
 		}
+		others = others || a.Member != inst.member
 		l.want(g.members[a.Member], a.Action)
+	}
+	l.wakeAsWanted(inst)
+	if !others {
+		return // nothing has changed for them
 	}
 	for _, member := range g.members {
 		l.wakeAsWanted(member)
+		member.dateFaults()
 	}
 }
 

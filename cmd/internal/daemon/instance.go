@@ -58,8 +58,8 @@ type instance struct {
 	health vrrp.Health // what they amount to
 
 	told    *notifications
-	untold  *notify.Event // waits for the addresses to be in place
-	settled bool          // they are, and the event waits for others of the group
+	untold  []notify.Event // wait for the addresses to be in place
+	settled bool           // they are, and the event waits for others of the group
 
 	counters   counters
 	seen       map[vrrp.Address]time.Time // ready addresses: zero when the kernel has shown them, else since when it has not
@@ -449,8 +449,6 @@ func (inst *instance) dropped(d *vrrpconn.Datagram, err error) {
 	}
 }
 
-// sent counts an advertisement that was handed to the kernel. That the last one
-// did get out, after others had not, is known when the next is sent.
 // refuse remembers for status why the advertisements of a peer are refused: it
 // may be master too, and this the reason.
 func (inst *instance) refuse(peer netip.Addr, drop *vrrpconn.DropError) {
@@ -466,6 +464,8 @@ func (inst *instance) refuse(peer netip.Addr, drop *vrrpconn.DropError) {
 // before it is logged: one may be on its way when its interface goes down.
 const sendErrorsToTell = 2
 
+// sent counts an advertisement that was handed to the kernel. That the last one
+// did get out, after others had not, is known when the next is sent.
 func (inst *instance) sent(priority uint8) {
 	inst.counters.sent++
 	if priority == vrrp.PriorityStop {

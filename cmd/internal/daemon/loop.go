@@ -161,13 +161,16 @@ func newLoop(name string, log *slog.Logger, w waker, open func(vrrpconn.Config) 
 func (l *loop) post(f func()) { l.inbox.put(f) }
 
 // stop ends the loop and waits for it, but not for ever: a loop that hangs must
-// not keep the process from ending. Machines are not told; see Daemon.shutdown.
-func (l *loop) stop() {
+// not keep the process from ending. It reports whether the loop has ended.
+// Machines are not told; see Daemon.shutdown.
+func (l *loop) stop() bool {
 	close(l.done)
 	select {
 	case <-l.ended:
+		return true
 	case <-time.After(loopEndTimeout):
 		l.log.Error("a protocol loop does not end", "loop", l.name)
+		return false
 	}
 }
 

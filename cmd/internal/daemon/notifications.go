@@ -20,7 +20,7 @@ import (
 )
 
 // stopScripts bounds how long the end waits for the scripts that are told of it.
-const stopScripts = 2 * time.Second
+const stopScripts = 5 * time.Second
 
 // A teller carries notifications out. Its methods do not block.
 type teller interface {
@@ -42,8 +42,9 @@ type notifications struct {
 	log      *slog.Logger
 	programs *programs
 	mail     *config.Mail
-	router   string // the router's name in mail
-	problems []string
+	router   string   // the router's name in mail
+	problems []string // that stay
+	commands []notifyCommand
 	scripts  map[*config.Command]command.Spec
 }
 
@@ -62,11 +63,7 @@ func newNotifications(cfg *config.Config, p *programs, log *slog.Logger) (*notif
 	}
 	nc := notify.Config{Runner: p.runner, Log: log, Timeout: cfg.Global.NotifyTimeout}
 	for _, f := range cfg.Global.NotifyFIFOs {
-		fifo, err := n.fifo(f)
-		if err != nil {
-			return nil, err
-		}
-		nc.FIFOs = append(nc.FIFOs, fifo)
+		nc.FIFOs = append(nc.FIFOs, n.fifo(f))
 	}
 	if m := cfg.Global.Mail; m != nil {
 		nc.Mailer = mailer(m)
@@ -85,36 +82,45 @@ func (n *notifications) prepare(where string, s *config.Notify) {
 		if c == nil {
 			continue
 		}
-		spec, err := n.programs.spec(*c)
-		if err != nil {
-			n.problems = append(n.problems, fmt.Sprintf("%s: %s cannot be run: %v", where, c.Argv[0], err))
-			continue
-		}
-		n.scripts[c] = spec
-		if _, _, err := spec.Inspect(); err != nil {
-			// It may be there by the time it is needed.
-			n.problems = append(n.problems, fmt.Sprintf("%s: %s could not be run at the start: %v", where, c.Argv[0], err))
+		n.commands = append(n.commands, notifyCommand{where, c})
+		if spec, err := n.programs.spec(*c); err == nil {
+			n.scripts[c] = spec
 		}
 	}
 }
 
-func (n *notifications) fifo(f config.FIFO) (notify.FIFO, error) {
+// A notifyCommand is a notify script and whose it is.
+type notifyCommand struct {
+	where string
+	*config.Command
+}
+
+// fifo returns the pipe as far as it can be had: without its script, or as our
+// own, if a user is not known. The router matters more.
+func (n *notifications) fifo(f config.FIFO) notify.FIFO {
 	out := notify.FIFO{Path: f.Path, UID: -1, GID: -1}
 	if f.User != "" {
 		owner, err := command.Lookup(f.User, f.Group, false)
 		if err != nil {
-			return out, fmt.Errorf("daemon: owner of the fifo %s: %w", f.Path, err)
+			n.problem("the fifo " + f.Path + " has no owner but vipd: " + err.Error())
+		} else {
+			out.UID, out.GID = int(owner.UID), int(owner.GID)
 		}
-		out.UID, out.GID = int(owner.UID), int(owner.GID)
 	}
 	if f.Script != nil {
 		spec, err := n.programs.spec(*f.Script)
 		if err != nil {
-			return out, fmt.Errorf("daemon: script of the fifo %s: %w", f.Path, err)
+			n.problem("the fifo " + f.Path + " has no script: " + err.Error())
+		} else {
+			out.Script = &spec
 		}
-		out.Script = &spec
 	}
-	return out, nil
+	return out
+}
+
+func (n *notifications) problem(text string) {
+	n.problems = append(n.problems, text)
+	n.log.Error("notification", "problem", text)
 }
 
 // troubles lists what keeps somebody from being told.
@@ -123,6 +129,20 @@ func (n *notifications) troubles() []string {
 		return nil
 	}
 	out := slices.Clone(n.problems)
+	seen := make(map[string]bool) // hundreds of instances may have the same script
+	for _, c := range n.commands {
+		key := c.User + " " + c.Group + " " + c.Argv[0]
+		if seen[key] {
+			continue
+		}
+		seen[key] = true
+		if text, advice := n.programs.problem(*c.Command); text != "" {
+			if advice != "" {
+				text += " (" + advice + ")"
+			}
+			out = append(out, fmt.Sprintf("%s: a notify script cannot be run: %s", c.where, text))
+		}
+	}
 	for _, f := range n.n.FIFOs() {
 		switch {
 		case f.Error != "":
@@ -139,10 +159,18 @@ func (n *notifications) troubles() []string {
 
 // script returns what runs c, if it is set and can be run.
 func (n *notifications) script(to []notify.Script, c *config.Command, arguments bool) []notify.Script {
-	if spec, ok := n.scripts[c]; c != nil && ok {
-		to = append(to, notify.Script{Spec: spec, Arguments: arguments})
+	if c == nil {
+		return to
 	}
-	return to
+	spec, ok := n.scripts[c]
+	if !ok { // there was no such user at the start
+		var err error
+		if spec, err = n.programs.spec(*c); err != nil {
+			n.log.Error("notify script cannot be run", "script", c.Argv[0], "error", err)
+			return to
+		}
+	}
+	return append(to, notify.Script{Spec: spec, Arguments: arguments})
 }
 
 // stateName is what scripts and FIFOs are told a state is called.
@@ -154,23 +182,45 @@ func (n *notifications) transition(inst *instance, t vrrp.Transition) {
 	if n == nil || t.To == vrrp.Init {
 		return // the end is told when the addresses are gone, see stopped
 	}
-	n.flush(inst)
+	n.abandon(inst)
 	ev := n.event(inst, stateName(t.To), t)
 	if t.To != vrrp.Master || len(inst.order) == 0 {
 		n.n.Notify(ev)
 		return
 	}
-	inst.untold = &ev
+	inst.untold = []notify.Event{ev}
 	if g := inst.group; g != nil {
 		g.settling = append(g.settling, inst)
 	}
+}
+
+// abandon tells of a mastership that ended before its addresses were in place.
+// It goes into the FIFOs, which skip nothing; no script is run and no mail sent:
+// there was nothing to be promoted for.
+func (n *notifications) abandon(inst *instance) {
+	if len(inst.untold) == 0 {
+		return
+	}
+	withdraw := func(events []notify.Event) {
+		for i := range events {
+			events[i].Scripts, events[i].Mail = nil, nil
+		}
+	}
+	withdraw(inst.untold)
+	if g := inst.group; g != nil {
+		for _, other := range g.settling {
+			withdraw(other.untold) // they end with it
+		}
+		withdraw(g.untold)
+	}
+	n.flush(inst)
 }
 
 // settled says that the addresses of a new master are in place, as far as they
 // will be. Members of a group wait for each other, so that they are told of in
 // the order in which they became master, and the group after them.
 func (n *notifications) settled(inst *instance) {
-	if n == nil || inst.untold == nil {
+	if n == nil || len(inst.untold) == 0 {
 		return
 	}
 	inst.settled = true
@@ -182,7 +232,7 @@ func (n *notifications) settled(inst *instance) {
 
 // flush tells what was held back of an instance, and of its group.
 func (n *notifications) flush(inst *instance) {
-	if inst.untold == nil {
+	if len(inst.untold) == 0 {
 		return
 	}
 	ready := []*instance{inst}
@@ -191,27 +241,31 @@ func (n *notifications) flush(inst *instance) {
 		ready, g.settling = g.settling, nil
 	}
 	for _, inst := range ready {
-		n.n.Notify(*inst.untold)
+		for _, ev := range inst.untold {
+			n.n.Notify(ev)
+		}
 		inst.untold, inst.settled = nil, false
 	}
-	if g != nil && g.untold != nil {
-		n.n.Notify(*g.untold)
+	if g != nil {
+		for _, ev := range g.untold {
+			n.n.Notify(ev)
+		}
 		g.untold = nil
 	}
 }
 
 // group tells a change of a sync group's state, after those of its members.
 func (n *notifications) group(g *syncGroup, t vrrp.Transition) {
-	if n == nil || t.To == vrrp.Init {
+	if n == nil {
 		return
 	}
-	if g.untold != nil {
-		n.n.Notify(*g.untold)
-		g.untold = nil
+	g.last = t
+	if t.To == vrrp.Init {
+		return
 	}
 	ev := n.groupEvent(g, stateName(t.To), t)
 	if len(g.settling) > 0 {
-		g.untold = &ev
+		g.untold = append(g.untold, ev)
 		return
 	}
 	n.n.Notify(ev)
@@ -226,24 +280,31 @@ func (n *notifications) note(inst *instance, note vrrp.Note) {
 	same := vrrp.Transition{From: state, To: state, Reason: note.Reason}
 	switch note.Reason.Kind {
 	case vrrp.ReasonLowerPriorityMaster:
-		n.flush(inst)
-		n.n.Notify(n.event(inst, "MASTER_RX_LOWER_PRI", same))
+		n.tell(inst, n.event(inst, "MASTER_RX_LOWER_PRI", same))
 	case vrrp.ReasonPriorityChanged:
 		if inst.cfg.NotifyPriorityChanges && (state == vrrp.Master || state == vrrp.Backup) {
-			n.flush(inst)
-			n.n.Notify(n.event(inst, stateName(state)+"_PRIORITY", same))
+			n.tell(inst, n.event(inst, stateName(state)+"_PRIORITY", same))
 		}
 	}
 }
 
-// stopped tells the end of instances, then of groups.
+// tell tells an event after those that wait.
+func (n *notifications) tell(inst *instance, ev notify.Event) {
+	if len(inst.untold) > 0 {
+		inst.untold = append(inst.untold, ev)
+		return
+	}
+	n.n.Notify(ev)
+}
+
+// stopped tells the end of instances, then of groups. Their loops have ended.
 func (n *notifications) stopped(instances []*instance, groups []*syncGroup) {
 	if n == nil {
 		return
 	}
 	why := vrrp.Reason{Kind: vrrp.ReasonShutdown}
 	for _, inst := range instances {
-		n.flush(inst)
+		n.abandon(inst)
 		from := vrrp.Init
 		if len(inst.history) > 0 {
 			from = inst.history[len(inst.history)-1].From
@@ -251,7 +312,7 @@ func (n *notifications) stopped(instances []*instance, groups []*syncGroup) {
 		n.n.Notify(n.event(inst, "STOP", vrrp.Transition{From: from, To: vrrp.Init, Reason: why}))
 	}
 	for _, g := range groups {
-		n.n.Notify(n.groupEvent(g, "STOP", vrrp.Transition{To: vrrp.Init, Reason: why}))
+		n.n.Notify(n.groupEvent(g, "STOP", vrrp.Transition{From: g.last.From, To: vrrp.Init, Reason: why}))
 	}
 }
 

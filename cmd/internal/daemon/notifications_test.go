@@ -51,6 +51,13 @@ func (l *listener) said() []string {
 	return out
 }
 
+// all returns the events.
+func (l *listener) all() []notify.Event {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.events)
+}
+
 // last returns the last event.
 func (l *listener) last() notify.Event {
 	l.mu.Lock()
@@ -82,8 +89,15 @@ func newTold(cfg config.Instance) (*notifications, *listener) {
 func newToldRouter(lan *vrrptest.LAN, addr string, cfg config.Instance) (*virtualRouter, *listener) {
 	told, l := newTold(cfg)
 	r := newVirtualRouter(lan, addr, cfg, quiet())
-	r.post(func() { r.inst.told = told }) // before the first transition is carried out
+	r.post(func() { r.inst.told = told })
 	return r, l
+}
+
+// slowly has addresses take a while to be in place.
+func (r *virtualRouter) slowly(delay time.Duration) {
+	r.host.mu.Lock()
+	defer r.host.mu.Unlock()
+	r.host.delay = delay
 }
 
 func TestAMasterIsToldOnlyWhenItsAddressesAreInPlace(t *testing.T) {
@@ -92,7 +106,7 @@ func TestAMasterIsToldOnlyWhenItsAddressesAreInPlace(t *testing.T) {
 		cfg := virtualConfig(100, time.Second)
 		cfg.StartupDelay = 2 * time.Second // so that the listener is there in time
 		r, l := newToldRouter(lan, "192.0.2.1", cfg)
-		r.host.delay = 3 * time.Second
+		r.slowly(3 * time.Second)
 		time.Sleep(7 * time.Second)
 		synctest.Wait()
 		if s := r.state(); s != vrrp.Master {
@@ -108,11 +122,35 @@ func TestAMasterIsToldOnlyWhenItsAddressesAreInPlace(t *testing.T) {
 	})
 }
 
-func TestAMastershipThatEndsBeforeItsAddressesAreInPlaceIsToldAllTheSame(t *testing.T) {
+func TestWhatHappensUntilTheAddressesAreInPlaceIsToldAfterwards(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		lan := vrrptest.NewLAN(1)
-		r, l := newToldRouter(lan, "192.0.2.1", virtualConfig(100, time.Second))
-		r.host.delay = time.Hour
+		cfg := virtualConfig(100, time.Second)
+		cfg.StartupDelay = 2 * time.Second
+		cfg.NotifyPriorityChanges = true
+		r, l := newToldRouter(lan, "192.0.2.1", cfg)
+		r.slowly(3 * time.Second)
+		time.Sleep(7 * time.Second)
+		synctest.Wait()
+		l.said()
+		r.post(func() { r.step(r.inst, time.Now(), vrrp.Health{Priority: 90}) })
+		time.Sleep(time.Second)
+		synctest.Wait()
+		wantSaid(t, l, "before the addresses are in place")
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		wantSaid(t, l, "with the addresses in place", "VI_1 MASTER", "VI_1 MASTER_PRIORITY")
+		r.end()
+	})
+}
+
+func TestNoScriptIsRunForAMastershipWhoseAddressesWereNeverInPlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		lan := vrrptest.NewLAN(1)
+		cfg := virtualConfig(100, time.Second)
+		cfg.Notify = config.Notify{Master: &config.Command{Argv: []string{"/etc/promote"}}, Any: &config.Command{Argv: []string{"/etc/notify"}}}
+		r, l := newToldRouter(lan, "192.0.2.1", cfg)
+		r.slowly(time.Hour)
 		time.Sleep(5 * time.Second)
 		synctest.Wait()
 		l.said()
@@ -121,7 +159,10 @@ func TestAMastershipThatEndsBeforeItsAddressesAreInPlaceIsToldAllTheSame(t *test
 		})
 		time.Sleep(time.Second)
 		synctest.Wait()
-		wantSaid(t, l, "after a fault", "VI_1 MASTER", "VI_1 FAULT")
+		events := l.all()
+		if len(events) != 2 || events[0].State != "MASTER" || len(events[0].Scripts) > 0 || events[1].State != "FAULT" || len(events[1].Scripts) != 1 {
+			t.Errorf("after a fault it told %+v", events)
+		}
 		r.end()
 	})
 }

@@ -180,13 +180,13 @@ func (w *watch) take(r checks.Report) {
 	if !known {
 		defer close(w.first)
 	}
-	if known && r.State == was.State && r.Value == was.Value {
-		if r.Unrunnable != was.Unrunnable {
-			w.logUnrunnable(r)
-		}
+	changed := !known || r.State != was.State || r.Value != was.Value
+	if !changed && r.Detail == was.Detail && r.Unrunnable == was.Unrunnable {
 		return
 	}
-	w.logChange(r, was)
+	if changed || r.Unrunnable != was.Unrunnable {
+		w.logChange(r, was)
+	}
 	// Per loop one message: a thousand instances may track one script.
 	byLoop := make(map[*loop][]watchUser)
 	for _, u := range w.users {
@@ -201,13 +201,12 @@ func (w *watch) take(r checks.Report) {
 	}
 }
 
-// logUnrunnable says that a check cannot be run, or can be run again.
-func (w *watch) logUnrunnable(r checks.Report) {
-	if r.Unrunnable != "" {
-		w.log.Error("check cannot be run", "problem", r.Unrunnable, "counts_as", countsAs(r.State), "hint", r.Hint)
-		return
+// hint adds what can be done to what is logged, if anything is known.
+func hint(args []any, text string) []any {
+	if text == "" {
+		return args
 	}
-	w.log.Info("check can be run again")
+	return append(args, "hint", text)
 }
 
 func countsAs(s checks.State) string {
@@ -219,14 +218,13 @@ func countsAs(s checks.State) string {
 
 // logChange says that the state of an object has changed.
 func (w *watch) logChange(r, was checks.Report) {
-	if r.Unrunnable != "" && r.Unrunnable != was.Unrunnable {
-		w.logUnrunnable(r)
+	if r.Unrunnable != "" {
+		if r.Unrunnable != was.Unrunnable {
+			w.log.Error("check cannot be run", hint([]any{"problem", r.Unrunnable, "counts_as", countsAs(r.State)}, r.Hint)...)
+		}
 		return
 	}
-	args := []any{"kind", w.kind.String(), "from", was.State.String(), "to", r.State.String(), "detail", r.Detail}
-	if r.Hint != "" {
-		args = append(args, "hint", r.Hint)
-	}
+	args := hint([]any{"kind", w.kind.String(), "from", was.State.String(), "to", r.State.String(), "detail", r.Detail}, r.Hint)
 	if r.State == checks.Down && r.Last != nil && r.Last.Output != "" {
 		args = append(args, "output", strings.TrimSpace(r.Last.Output))
 	}
@@ -286,10 +284,13 @@ func (inst *instance) setTracks(tracks []config.Track) {
 // setTrack tells the instance what became of an object that it tracks.
 func (inst *instance) setTrack(i int, r checks.Report) {
 	t := &inst.tracks[i]
+	same := t.input.State == r.State && t.input.Value == r.Value
 	t.input.State, t.input.Value = r.State, r.Value
 	t.detail, t.since = cmp.Or(r.Unrunnable, r.Detail), r.Since
 	inst.judge()
-	inst.tellHealth()
+	if !same || t.term.Fault { // a fault has the detail in it
+		inst.tellHealth()
+	}
 }
 
 // setInterfaces tells the instance whether the interfaces that it tracks with a

@@ -60,9 +60,9 @@ type virtualHost struct {
 
 func (h *virtualHost) hold(inst *instance, epoch uint64, addrs []vrrp.Address, _ bool) {
 	h.mu.Lock()
-	request := h.requests
+	request, delay := h.requests, h.delay
 	h.mu.Unlock()
-	time.AfterFunc(h.delay, func() {
+	time.AfterFunc(delay, func() {
 		h.mu.Lock()
 		if h.requests != request { // released meanwhile
 			h.mu.Unlock()

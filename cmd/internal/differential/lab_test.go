@@ -59,7 +59,6 @@ type scenario struct {
 	changes    bool   // how often an advertisement is repeated is not compared
 	anyOrder   bool   // all phases are in any order, see Phase.AnyOrder
 	apart      bool   // virtual routers are compared one by one, and so are the kinds of announcements
-	users      bool   // scripts run as other users
 	declared   []Declared
 }
 
@@ -76,6 +75,9 @@ func (s *scenario) play(t *testing.T) {
 	t.Parallel()
 	netiftest.Require(t)
 	netiftest.RequireProgram(t, "keepalived")
+	if strings.Contains(s.keepalived, desk) {
+		requireUsers(t)
+	}
 	for n := 1; ; n++ {
 		complaints, logs, worst := s.attempt(t)
 		if len(complaints) > 0 && n < attempts && worst > standstill {

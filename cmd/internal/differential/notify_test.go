@@ -1,8 +1,6 @@
 package differential
 
 import (
-	"fmt"
-	"os"
 	"testing"
 	"time"
 )
@@ -308,7 +306,6 @@ vrrp_instance:
 				"vrrp_script:\n  a: {script: $DIR/nobody, user: nobody}\n" +
 				replaced(ownerYAML, "PRIORITY", "100\n    notify_master: $DIR/who master\n    notify_backup: {script: $DIR/who backup, user: root}\n    notify: {script: $DIR/who any, user: daemon tty}\n    track_script: a"),
 			changes: true,
-			users:   true,
 			prepare: func(r *run) { r.program("nobody", "#!/bin/sh\n[ $(id -u) = 65534 ]\n", 0o755) },
 			events: func(r *run) {
 				r.start("it starts")
@@ -366,32 +363,6 @@ func TestNotificationsAreAlike(t *testing.T) {
 	t.Parallel()
 	for _, s := range notifyScenarios() {
 		s.anyOrder = len(s.instances) > 1 // as in TestGroupsWorkAlike
-		t.Run(s.name, func(t *testing.T) {
-			if s.users {
-				requireUsers(t)
-			}
-			s.play(t)
-		})
+		t.Run(s.name, s.play)
 	}
-}
-
-// requireUsers skips the test where there is only one user: in a user namespace.
-func requireUsers(t *testing.T) {
-	t.Helper()
-	b, err := os.ReadFile("/proc/self/uid_map")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var inside, outside, size uint32
-	if _, err := fmt.Sscan(string(b), &inside, &outside, &size); err != nil {
-		t.Fatal(err)
-	}
-	const nobody = 65534
-	if inside == 0 && size > nobody {
-		return
-	}
-	if os.Getenv("CI") == "true" {
-		t.Fatal("there are no users but one here")
-	}
-	t.Skip("there are no users but one here")
 }

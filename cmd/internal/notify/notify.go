@@ -27,10 +27,10 @@ const (
 	// urgentTimeout is for how long the scripts of an urgent event may run, all
 	// together. keepalived gives those of STOP as long.
 	urgentTimeout = time.Second
-	// reapTimeout is how much later the end of a killed script may be seen
-	// before it is left to itself: it may be in the middle of something that
-	// the kernel does not interrupt.
-	reapTimeout = 250 * time.Millisecond
+	// reapTimeout is for how long the end of killed scripts, and of those that
+	// wait to be started, is waited for before they are left to themselves: one
+	// may be in the middle of something that the kernel does not interrupt.
+	reapTimeout = 10 * time.Second
 	// maxOverdue is how many scripts of one queue may run on after their
 	// time. keepalived has no bound.
 	maxOverdue = 8

@@ -199,14 +199,13 @@ func (q *queue) hurry() {
 
 // rush runs the scripts of one urgent event.
 func (q *queue) rush(j *job) {
-	ctx, cancel := context.WithTimeout(q.n.ctx, urgentTimeout)
-	defer cancel()
 	share := urgentTimeout / time.Duration(len(j.Scripts))
 	started := make([]*execution, len(j.Scripts))
 	for i, s := range j.Scripts {
 		q.n.mu.Lock()
-		s.Spec.Kill = true
-		started[i] = q.start(ctx, j, s)
+		// From its turn to be started on: there may be a thousand of them.
+		s.Spec.Kill, s.Spec.Timeout = true, urgentTimeout-time.Duration(i)*share
+		started[i] = q.start(q.n.ctx, j, s)
 		q.n.mu.Unlock()
 		select {
 		case <-started[i].done:
@@ -267,8 +266,11 @@ func (q *queue) start(ctx context.Context, j *job, s Script) *execution {
 	x := &execution{q: q, spec: s.Spec, done: make(chan struct{})}
 	x.spec.Argv = q.argv(j, s)
 	x.spec.Env = slices.Concat(s.Spec.Env, j.Env)
-	// A notify script that takes long is left alone.
-	x.spec.Timeout = 0
+	if !j.urgent() {
+		// One that takes long is left alone, and checks go before it: where a
+		// thousand instances change their state at once, they decide.
+		x.spec.Timeout, x.spec.Background = 0, true
+	}
 	x.record = &Record{At: j.at, State: j.State, Argv: x.spec.Argv, Started: time.Now(), Running: true, Exit: -1}
 	q.record(x.record)
 	ctx, x.cancel = context.WithCancel(ctx)

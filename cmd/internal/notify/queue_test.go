@@ -46,7 +46,14 @@ func (f *fakeRunner) Run(ctx context.Context, s *command.Spec) command.Result {
 	if len(parts) > 1 {
 		takes, _ = time.ParseDuration(parts[1])
 	}
+	var timeout <-chan time.Time
+	if s.Timeout > 0 {
+		timeout = time.After(s.Timeout)
+	}
 	select {
+	case <-timeout:
+		r.TimedOut, r.Exit, r.Signal = true, -1, syscall.SIGKILL
+		f.note("kill", s)
 	case <-time.After(takes):
 		if len(parts) > 2 {
 			_, _ = fmt.Sscan(parts[2], &r.Exit)
@@ -298,6 +305,11 @@ func TestAllScriptsOfStopRunAndHaveOneSecondTogether(t *testing.T) {
 		time.Sleep(time.Minute)
 		want(t, f, "0s start hang", "500ms start any", "800ms end any", "1s kill hang")
 		wantHistory(t, n, "STOP hang exit -1", "STOP any exit 0")
+	})
+	queues(t, func(t *testing.T, n *Notifier, f *fakeRunner, _ *logBuffer) {
+		n.Notify(state("STOP", "hang:1h", "too:1h"))
+		time.Sleep(time.Minute)
+		want(t, f, "0s start hang", "500ms start too", "1s kill hang", "1s kill too")
 	})
 }
 
