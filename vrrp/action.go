@@ -26,7 +26,12 @@ type SendAdvertisement struct {
 // address that is there already is ready. The driver answers with
 // [AddressReady], for single addresses or many, and keeps trying those that
 // failed until [RemoveAddresses].
+//
+// It adds to what was asked for since the last RemoveAddresses of all: a master
+// whose configuration changes asks for its new addresses only.
 type AddAddresses struct {
+	// Epoch numbers the requests. An answer carries that of its request or, as
+	// well, of a later one that the driver had at the time.
 	Epoch uint64
 	Addrs []Address
 	// Restore is set when the addresses were in place and have been removed by
@@ -34,9 +39,15 @@ type AddAddresses struct {
 	Restore bool
 }
 
-// RemoveAddresses asks for all addresses to be gone, and for announcing them to
+// RemoveAddresses asks for addresses to be gone, and for announcing them to
 // end at once.
-type RemoveAddresses struct{}
+//
+// An address that another virtual router of the same host wants as well is to
+// stay: see [Reconfigure].
+type RemoveAddresses struct {
+	// Addrs are those that the configuration has lost; nil: all there are.
+	Addrs []Address
+}
 
 // Announce asks for gratuitous ARP or unsolicited neighbour advertisements for
 // addresses that have just come into place.
@@ -81,7 +92,12 @@ func (a AddAddresses) String() string {
 	return "add addresses " + addressList(a.Addrs)
 }
 
-func (RemoveAddresses) String() string { return "remove addresses" }
+func (a RemoveAddresses) String() string {
+	if a.Addrs == nil {
+		return "remove addresses"
+	}
+	return "remove addresses " + addressList(a.Addrs)
+}
 
 func (a Announce) String() string {
 	if a.Settled {

@@ -10,7 +10,7 @@ import (
 
 // An Event is something that happened to a virtual router. Its dynamic type is
 // one of [Startup], [Shutdown], [Wake], [Received], [Health], [Link],
-// [AddressReady] and [AddressLost].
+// [AddressReady], [AddressLost] and [Reconfigure].
 type Event interface {
 	fmt.Stringer
 	event()
@@ -73,7 +73,8 @@ type Link struct {
 // AddressReady reports what became of addresses that the machine asked for by
 // [AddAddresses].
 type AddressReady struct {
-	// Epoch is that of the request. An answer to an older one is ignored.
+	// Epoch is that of the request, or of a later one. What was asked for again
+	// since is not ready.
 	Epoch uint64
 	Addrs []Address
 	// Err is nil when all of Addrs are in place.
@@ -86,6 +87,47 @@ type AddressLost struct {
 	Addrs []Address
 }
 
+// Reconfigure gives a virtual router another configuration while it runs. It
+// keeps its state: a master stays master, whatever its priority or `state` is
+// now, and only what keeps it from running, or no longer does, changes that.
+//
+//   - A master asks for the addresses that are new, and then for those that the
+//     configuration has lost to be removed; the others are not touched and not
+//     announced. It advertises at once if what it advertises is not the same any
+//     more. Otherwise its schedule stays as it is, but for an interval that has
+//     become shorter.
+//   - A backup's timer runs out when it would have, had the configuration always
+//     been this one, but not before now: it counts from when it was started, with
+//     the interval learned from the master in version 3. The last advertisement
+//     that was ignored for its lower priority is judged anew.
+//   - A startup delay that is running ends when it would have.
+//   - An attempt to have addresses in place is made again at once if there are
+//     other addresses now.
+//
+// A configuration that is the same does nothing at all. The VRID is expected to
+// be the same, as is the interface; what has another one is another virtual
+// router. The driver keeps the statistics.
+//
+// An address that moves between virtual routers of one host must never be gone
+// while both, or the one that gets it, are master. Each machine asks for what is
+// new before it has anything removed, but of the other it knows nothing. So the
+// driver steps all machines that a new configuration concerns, carries out the
+// additions of all of them, and then their removals; and it does not remove an
+// address from an interface as long as any machine wants it there. Who wanted it
+// last removes it, whoever put it there.
+type Reconfigure struct {
+	Config Config
+	// Health replaces the previous Health in the same step, as what is tracked
+	// and the priority it counts from may have changed, too. If it is nil, the
+	// faults and pending checks stay, and an effective priority other than the
+	// configured one moves by as much as that does.
+	Health *Health
+	// Advertise says that something has changed in the advertisements, or in who
+	// gets them, that the machine does not know of: the password, the peers,
+	// which of the addresses are advertised.
+	Advertise bool
+}
+
 func (Startup) event()      {}
 func (Shutdown) event()     {}
 func (Wake) event()         {}
@@ -94,6 +136,7 @@ func (Health) event()       {}
 func (Link) event()         {}
 func (AddressReady) event() {}
 func (AddressLost) event()  {}
+func (Reconfigure) event()  {}
 
 func (Startup) String() string  { return "startup" }
 func (Shutdown) String() string { return "shutdown" }
@@ -120,6 +163,15 @@ func (e AddressReady) String() string {
 		return fmt.Sprintf("addresses failed %s: %v", addressList(e.Addrs), e.Err)
 	}
 	return "addresses ready " + addressList(e.Addrs)
+}
+
+func (e Reconfigure) String() string {
+	s := fmt.Sprintf("reconfigure: %s, priority %d, interval %s, addresses %s",
+		e.Config.Version, e.Config.Priority, e.Config.Interval, addressList(e.Config.Addresses))
+	if e.Health != nil {
+		s += "; " + e.Health.String()
+	}
+	return s
 }
 
 func (e AddressLost) String() string { return "addresses lost " + addressList(e.Addrs) }

@@ -25,10 +25,13 @@ import (
 // members may be in FaultState already. Once the first was shut down, none
 // becomes master any more, and backup only one that was master; a master remains
 // one until its own [Shutdown].
+//
+// A group whose members change is made anew by [Adopt]. Members of such a group
+// that have not been started take no part until they are, except that backups
+// wait for them, and that their faults count.
 type Group struct {
 	name    string
 	members []GroupMember
-	owners  bool // all are owners that start as master
 
 	state  State
 	since  time.Time
@@ -74,23 +77,30 @@ type condition struct {
 // NewGroup returns a group of machines that have not been started and are in no
 // other group.
 func NewGroup(name string, members []GroupMember) *Group {
-	g := &Group{
-		name: name, members: slices.Clone(members), owners: len(members) > 0,
-		conditions: make([]condition, len(members)),
-	}
+	g := &Group{name: name, members: slices.Clone(members), conditions: make([]condition, len(members))}
 	for i, mem := range g.members {
 		mem.Machine.sync = membership{g, i}
-		g.owners = g.owners && mem.Machine.isOwner() && mem.Machine.cfg.StartMaster
 		g.observe(i)
 	}
 	return g
 }
 
+// owners reports whether all members are owners that start as master.
+func (g *Group) owners() bool {
+	for _, mem := range g.members {
+		if m := mem.Machine; !m.isOwner() || !m.cfg.StartMaster {
+			return false
+		}
+	}
+	return true
+}
+
 // Step applies one event to a member, as [Machine.Step] does, and then lets the
 // others follow. The actions are in order: those of the member first, then those
 // of the others as they are in the list, then the group's own transition. At a
-// [Startup] all members leave Init as they are in the list. Times must
-// not run backwards. The result is valid until the next step.
+// [Startup] all members leave Init as they are in the list; if some of them were
+// running already, what Adopt says follows. Times must not run backwards. The
+// result is valid until the next step.
 func (g *Group) Step(now time.Time, member int, ev Event) []GroupAction {
 	g.out = g.out[:0]
 	m := g.members[member].Machine
@@ -138,6 +148,9 @@ func (g *Group) Step(now time.Time, member int, ev Event) []GroupAction {
 		if starting || i != member {
 			visit(i)
 		}
+	}
+	if starting && g.converge(now) {
+		member = -1
 	}
 	g.agree(now, member)
 	return g.out
@@ -212,7 +225,8 @@ func (g *Group) faults(but int) []Fault {
 }
 
 // agree gives the group the state that its members have in common: those that
-// were not shut down, as long as there are any.
+// were not shut down, as long as there are any. It is because of a member, or of
+// a new configuration if that is -1.
 func (g *Group) agree(now time.Time, member int) {
 	to, found := Init, false
 	for _, mem := range g.members {
@@ -234,11 +248,15 @@ func (g *Group) agree(now time.Time, member int) {
 
 // transitionReason says why the group changes its state.
 func (g *Group) transitionReason(to State, member int) Reason {
-	switch kind := g.members[member].Machine.reason.Kind; {
+	switch {
 	case to == Init:
 		return Reason{Kind: ReasonShutdown}
 	case to == FaultState:
 		return Reason{Kind: ReasonFault, Faults: g.faults(-1)}
+	case member < 0:
+		return Reason{Kind: ReasonReconfigured}
+	}
+	switch kind := g.members[member].Machine.reason.Kind; {
 	case kind == ReasonRecovered:
 		return Reason{Kind: ReasonRecovered, Faults: g.reason.Faults}
 	case g.state == Init:
@@ -263,7 +281,7 @@ type membership struct {
 }
 
 // startsAsMaster reports whether the group, too, has nobody to wait for.
-func (s membership) startsAsMaster() bool { return s.group == nil || s.group.owners }
+func (s membership) startsAsMaster() bool { return s.group == nil || s.group.owners() }
 
 // startupUntil returns the end of the last member's startup delay, given the
 // machine's own.
@@ -288,8 +306,7 @@ func (s membership) faults() []Fault {
 
 func (s membership) held() bool { return s.group != nil && s.group.held() }
 
-// ending reports whether members were shut down. (Backups are not there before
-// all members have been started.)
+// ending reports whether members were shut down, or are still to be started.
 func (s membership) ending() bool { return s.group != nil && s.group.absent > 0 }
 
 // pending returns the checks that the other members wait for.

@@ -24,13 +24,23 @@ import (
 //   - once one was shut down, none becomes master or leaves FaultState but for
 //     Init;
 //   - the actions of the member that was stepped come first, except at the start,
-//     those of the others in their order, and the group's one transition last.
+//     those of the others in their order, and the group's one transition last;
+//   - the same holds of a group that adopts machines, as soon as it has them, but
+//     for those that have not been started: who was in no other state than the
+//     rest keeps it, and masters yield or get company;
+//   - a machine that leaves keeps its state, but for the faults of others.
 func FuzzGroupKeepsItsInvariants(f *testing.F) {
 	two := []byte{1, 0, 100, 1, 0, 0, 100, 1, 0}
 	f.Add(two, []byte{0, 0, 9, 0, 2, 0, 11, 0, 2, 0, 11, 0})
 	f.Add(two, []byte{0, 0, 9, 0, 2, 0, 11, 0, 3, 200, 5, 1, 14, 0, 1, 250})
 	f.Add([]byte{2, 1, 255, 1, 1, 1, 255, 2, 1, 0, 255, 3, 33}, []byte{0, 0, 9, 0, 18, 0, 6, 66, 15, 130, 24, 1, 7, 128})
 	f.Add([]byte{1, 0, 100, 1, 2, 0, 200, 1, 16}, []byte{15, 64, 0, 0, 9, 0, 15, 0, 2, 0, 11, 0, 16, 200, 2, 0, 10, 255, 1, 255})
+	// one leaves, becomes master alone, and comes back
+	f.Add(two, []byte{0, 0, 9, 0, 243, 1, 2, 0, 243, 3, 243, 67})
+	// a member that has not been started joins masters, and starts
+	f.Add(two, []byte{243, 1, 0, 0, 2, 0, 243, 3, 9, 0, 2, 0})
+	// both were master alone; one hears a better master and they are put together
+	f.Add(two, []byte{243, 0, 0, 0, 9, 0, 2, 0, 11, 0, 12, 200, 244, 3, 0, 98, 9, 99})
 	f.Fuzz(func(t *testing.T, setting, script []byte) {
 		if len(setting) == 0 {
 			return
@@ -50,48 +60,154 @@ func FuzzGroupKeepsItsInvariants(f *testing.F) {
 // A groupChecker is a driver that believes nothing of its group.
 type groupChecker struct {
 	*testing.T
-	g       *vrrp.Group
+	all     []*checker
+	g       *vrrp.Group // nil: all machines are alone
 	members []*checker
-	owners  bool
 	state   vrrp.State // as the group's transitions have it
+	names   map[*checker]string
 }
 
-var memberNames = []string{"VI_1", "VI_2", "VI_3"}
-
 func newGroupChecker(t *testing.T, configs []vrrp.Config) *groupChecker {
-	g := &groupChecker{T: t, owners: true}
+	g := &groupChecker{T: t, names: make(map[*checker]string)}
 	var members []vrrp.GroupMember
 	for i, cfg := range configs {
 		c := newChecker(t, cfg)
-		g.members = append(g.members, c)
-		g.owners = g.owners && cfg.Priority == vrrp.PriorityOwner && cfg.StartMaster
-		members = append(members, vrrp.GroupMember{Name: memberNames[i], Machine: c.m})
+		g.all = append(g.all, c)
+		g.names[c] = []string{"VI_1", "VI_2", "VI_3"}[i]
+		members = append(members, vrrp.GroupMember{Name: g.names[c], Machine: c.m})
 	}
-	g.g = vrrp.NewGroup("VG_1", members)
+	g.g, g.members = vrrp.NewGroup("VG_1", members), slices.Clone(g.all)
 	return g
 }
 
 func (g *groupChecker) run(script []byte) {
-	now := g.members[0].now
+	now := g.all[0].now
 	for ; len(script) >= 2; script = script[2:] {
-		member := int(script[0]/9) % len(g.members)
-		c := g.members[member]
-		c.now = now.Add(time.Duration(script[1]%64) * 17 * time.Millisecond)
+		now = now.Add(time.Duration(script[1]%64) * 17 * time.Millisecond)
+		if script[0] >= 243 {
+			g.regroup(now, script[0], script[1])
+			continue
+		}
+		c := g.all[int(script[0]/9)%len(g.all)]
+		c.now = now
 		ev := c.event(script[0]%9, script[1])
 		now = c.now
-		g.step(now, member, ev)
+		if member := slices.Index(g.members, c); member >= 0 {
+			g.step(now, member, ev)
+			continue
+		}
+		c.step(ev)
+	}
+}
+
+// owners reports whether nobody in the group has to wait for anybody.
+func (g *groupChecker) owners() bool {
+	return !slices.ContainsFunc(g.members, func(c *checker) bool { return c.cfg.Priority != vrrp.PriorityOwner || !c.cfg.StartMaster })
+}
+
+// regroup makes a group of some of the machines, perhaps in another order; the
+// others are alone.
+func (g *groupChecker) regroup(now time.Time, kind, arg byte) {
+	var was vrrp.GroupSnapshot
+	if g.g != nil && arg < 128 {
+		was = g.g.Snapshot()
+	}
+	var in []*checker
+	for i, c := range g.all {
+		c.now = now
+		if arg>>i&1 == 1 && !c.ended {
+			in = append(in, c)
+		} else if slices.Contains(g.members, c) {
+			g.leave(c)
+		}
+	}
+	if kind%2 == 0 {
+		slices.Reverse(in)
+	}
+	g.g, g.members, g.state = nil, in, was.State
+	if len(in) == 0 {
+		return
+	}
+	var members []vrrp.GroupMember
+	olds := make([]before, len(in))
+	for i, c := range in {
+		members = append(members, vrrp.GroupMember{Name: g.names[c], Machine: c.m})
+		olds[i] = c.condition()
+	}
+	var actions []vrrp.GroupAction
+	g.g, actions = vrrp.Adopt(now, "VG_2", was, members)
+	ev := adoption{}
+	all := g.each(ev, slices.Clone(actions))
+	masters, states := 0, make(map[vrrp.State]bool)
+	for i, c := range in {
+		for _, a := range all[i] {
+			c.did(ev, &olds[i], a, all[i])
+		}
+		c.holds(ev, olds[i])
+		if c.begun {
+			states[olds[i].was] = true
+		}
+		if olds[i].was == vrrp.Master {
+			masters++
+		}
+	}
+	faulty := slices.ContainsFunc(in, func(c *checker) bool { return len(c.m.Snapshot().Faults) > 0 })
+	if len(states) == 1 && !faulty && !states[vrrp.FaultState] && !states[vrrp.Init] {
+		for i, c := range in {
+			if c.begun && len(all[i]) > 0 {
+				g.Fatalf("all are in the same state, but member %d does %v", i, all[i])
+			}
+		}
+	}
+	for i, c := range in {
+		if c.m.State() == vrrp.Master && olds[i].was != vrrp.Master && masters == 0 && !g.owners() {
+			g.Fatalf("member %d becomes master, but no other was", i)
+		}
+	}
+	g.agree(ev)
+}
+
+// An adoption stands for the event there is none of.
+type adoption struct{ vrrp.Reconfigure }
+
+func (g *groupChecker) leave(c *checker) {
+	old := c.condition()
+	actions := c.m.Leave(c.now)
+	c.stepped(adoption{}, old, actions)
+	if is := c.m.State(); is != old.was && old.was != vrrp.FaultState && old.was != vrrp.Init {
+		g.Fatalf("a machine that leaves goes from %s to %s", old.was, is)
 	}
 }
 
 func (g *groupChecker) step(now time.Time, member int, ev vrrp.Event) {
 	olds, want := make([]before, len(g.members)), make([]bool, len(g.members))
 	for i, c := range g.members {
+		c.now = now
 		olds[i], want[i] = c.condition(), c.m.Snapshot().WantsMaster
 	}
 	old := g.state
 	actions := slices.Clone(g.g.Step(now, member, ev))
 	g.members[member].happened(ev, olds[member])
+	all := g.each(ev, actions)
+	g.inOrder(ev, member, old, actions)
+	for i, c := range g.members {
+		for _, a := range all[i] {
+			c.did(ev, &olds[i], a, all[i])
+		}
+		c.holds(ev, olds[i])
+		if ev, ok := ev.(vrrp.Reconfigure); ok && i == member {
+			c.reconfigured(ev, olds[i], all[i])
+		}
+		g.mayDo(ev, member, i, olds, all[i], want)
+	}
+	if isShutdown(ev) {
+		g.members[member].ended = true
+	}
+	g.agree(ev)
+}
 
+// each returns the actions of each member, and checks those of the group.
+func (g *groupChecker) each(ev vrrp.Event, actions []vrrp.GroupAction) [][]vrrp.Action {
 	all := make([][]vrrp.Action, len(g.members))
 	for at, a := range actions {
 		if a.Member < 0 {
@@ -100,18 +216,7 @@ func (g *groupChecker) step(now time.Time, member int, ev vrrp.Event) {
 		}
 		all[a.Member] = append(all[a.Member], a.Action)
 	}
-	g.inOrder(ev, member, old, actions)
-	for i, c := range g.members {
-		for _, a := range all[i] {
-			c.did(ev, &olds[i], a, all[i])
-		}
-		c.holds(ev, olds[i])
-		g.mayDo(ev, member, i, olds[i].was, all[i], want)
-	}
-	if isShutdown(ev) {
-		g.members[member].ended = true
-	}
-	g.agree(ev)
+	return all
 }
 
 // transition checks the group's own action.
@@ -134,19 +239,24 @@ func (g *groupChecker) inOrder(ev vrrp.Event, member int, state vrrp.State, acti
 	if len(got) > 0 && got[0] == member {
 		got = got[1:]
 	}
+	if _, starting := ev.(vrrp.Startup); starting && state != vrrp.Init {
+		return // one that joins, and then those that it makes yield
+	}
 	if !slices.IsSorted(got) || slices.Contains(got, member) && state != vrrp.Init {
 		g.Fatalf("%v for member %d: wrong order: %v", ev, member, actions)
 	}
 }
 
 // mayDo checks what a member does against what the others were like.
-func (g *groupChecker) mayDo(ev vrrp.Event, member, i int, was vrrp.State, actions []vrrp.Action, want []bool) {
-	c := g.members[i]
+func (g *groupChecker) mayDo(ev vrrp.Event, member, i int, olds []before, actions []vrrp.Action, want []bool) {
+	c, was := g.members[i], olds[i].was
+	_, starting := ev.(vrrp.Startup)
+	joining := starting && slices.ContainsFunc(olds, func(b before) bool { return b.was == vrrp.Master })
 	stopping := slices.ContainsFunc(g.members, func(c *checker) bool { return c.ended })
 	is := c.m.State()
 	if is == vrrp.Master && was != vrrp.Master {
 		for j, wants := range want {
-			if !wants && j != member && !g.owners {
+			if !wants && j != member && !g.owners() && !joining {
 				g.Fatalf("%v: member %d becomes master, but %d did not want to", ev, i, j)
 			}
 		}
@@ -158,7 +268,7 @@ func (g *groupChecker) mayDo(ev vrrp.Event, member, i int, was vrrp.State, actio
 		g.Fatalf("%v: member %d goes from %s to %s after another was shut down", ev, i, was, is)
 	}
 	for _, a := range actions {
-		if a == (vrrp.SendAdvertisement{Priority: vrrp.PriorityStop}) && is != vrrp.FaultState && is != vrrp.Init {
+		if a == (vrrp.SendAdvertisement{Priority: vrrp.PriorityStop}) && is != vrrp.FaultState && is != vrrp.Init && !joining {
 			g.Fatalf("%v: member %d sends priority 0 on its way to %s", ev, i, is)
 		}
 	}
@@ -172,28 +282,32 @@ func (g *groupChecker) agree(ev vrrp.Event) {
 		s := c.m.Snapshot()
 		begun, ended = begun && c.begun, ended || c.ended
 		faults, pending = faults || len(s.Faults) > 0, pending || len(s.Pending) > 0
-		if !c.ended {
+		if !c.ended && c.begun {
 			states = append(states, s.State)
+		}
+		if !c.begun && s.State != vrrp.Init {
+			g.Fatalf("%v: %s before it is started", ev, s.State)
 		}
 	}
 	if s := g.g.Snapshot(); s.State != g.state || s.State != vrrp.Init && s.Reason.Kind == 0 {
 		g.Fatalf("%v: the group is %+v, its transitions say %s", ev, s, g.state)
 	}
-	if !begun {
-		if slices.ContainsFunc(states, func(s vrrp.State) bool { return s != vrrp.Init && s != vrrp.FaultState }) {
-			g.Fatalf("%v: %v before all members are started", ev, states)
-		}
-		return
-	}
-	slices.Sort(states)
-	if states = slices.Compact(states); ended {
-		if len(states) == 0 && g.state != vrrp.Init {
+	if ended {
+		if len(states) == 0 && begun && g.state != vrrp.Init {
 			g.Fatalf("%v: all are shut down, but the group is %s", ev, g.state)
 		}
 		return
 	}
-	mixed := slices.Equal(states, []vrrp.State{vrrp.Init, vrrp.FaultState}) && g.state == vrrp.Init
-	if !mixed && (len(states) != 1 || states[0] != g.state) {
+	slices.Sort(states)
+	states = slices.Compact(states)
+	waiting := slices.Equal(states, []vrrp.State{vrrp.Init, vrrp.FaultState})
+	if len(states) > 1 && !waiting {
+		g.Fatalf("%v: the members are %v", ev, states)
+	}
+	if !begun {
+		return // it is what those that are running are only when all are
+	}
+	if !(waiting && g.state == vrrp.Init) && (len(states) != 1 || states[0] != g.state) {
 		g.Fatalf("%v: the group is %s, its members are %v", ev, g.state, states)
 	}
 	waits := g.state == vrrp.Init || g.state == vrrp.FaultState

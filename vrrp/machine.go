@@ -111,8 +111,10 @@ type Machine struct {
 	// Backup.
 	masterInterval time.Duration // learned in version 3, else our own
 	masterDownAt   time.Time
-	master         Peer // the last master accepted, zero if none since startup
-	lower          Peer // the last lower priority ignored since becoming backup
+	downFrom       time.Time // what masterDownAt counts from
+	downTimer      downTimer // and what it adds
+	master         Peer      // the last master accepted, zero if none since startup
+	lower          Peer      // the last lower priority ignored since becoming backup
 	lowerNoted     netip.Addr
 	stopHeard      netip.Addr // who advertised priority 0 last, until someone else is accepted
 	preemptAt      time.Time  // zero: preempt_delay not started
@@ -121,7 +123,7 @@ type Machine struct {
 	// Master.
 	advertAt time.Time
 	epoch    uint64
-	index    map[Address]int // into places; never changes
+	index    map[Address]int // into places; both change with the configuration only
 	places   []place         // what became of cfg.Addresses
 	counts   [4]int          // places by placeState
 	settled  bool
@@ -138,6 +140,7 @@ type Machine struct {
 // advertisement of a new master.
 type place struct {
 	state placeState
+	epoch uint64 // of the request
 	err   error
 }
 
@@ -148,6 +151,15 @@ const (
 	placePending                   // asked for, no answer yet
 	placeReady
 	placeFailed
+)
+
+// A downTimer is what a master-down timer was started with.
+type downTimer uint8
+
+const (
+	downWhole downTimer = iota // the master-down interval
+	downSkew                   // the skew time: somebody advertised priority 0
+	downNone                   // nothing: it is due at once, or after the startup delay
 )
 
 // A Peer is a router that was heard, and its last advertisement.
@@ -161,6 +173,17 @@ type Peer struct {
 // New returns a machine in state [Init]. The configuration must be valid; its
 // durations and the version are not checked again.
 func New(cfg Config) *Machine {
+	cfg, index := complete(cfg)
+	m := &Machine{
+		cfg: cfg, priority: cfg.Priority, masterInterval: cfg.Interval,
+		index: index, places: make([]place, len(cfg.Addresses)),
+	}
+	m.placeAll(placeIdle)
+	return m
+}
+
+// complete puts in the default and leaves out addresses that are there twice.
+func complete(cfg Config) (Config, map[Address]int) {
 	if cfg.DownTimerAdverts == 0 {
 		cfg.DownTimerAdverts = 3
 	}
@@ -173,18 +196,13 @@ func New(cfg Config) *Machine {
 		}
 	}
 	cfg.Addresses = addrs
-	m := &Machine{
-		cfg: cfg, priority: cfg.Priority, masterInterval: cfg.Interval,
-		index: index, places: make([]place, len(addrs)),
-	}
-	m.placeAll(placeIdle)
-	return m
+	return cfg, index
 }
 
 // placeAll puts all addresses into one state.
 func (m *Machine) placeAll(s placeState) {
 	for i := range m.places {
-		m.places[i] = place{state: s}
+		m.places[i] = place{state: s, epoch: m.epoch}
 	}
 	m.counts = [4]int{}
 	m.counts[s] = len(m.places)
@@ -193,7 +211,7 @@ func (m *Machine) placeAll(s placeState) {
 // place puts one address into a state.
 func (m *Machine) place(i int, s placeState, err error) {
 	m.counts[m.places[i].state]--
-	m.places[i] = place{s, err}
+	m.places[i].state, m.places[i].err = s, err
 	m.counts[s]++
 }
 
@@ -203,8 +221,8 @@ func (m *Machine) State() State { return m.state }
 // errNoAddress stands for the reason when the last answer was not the failure.
 var errNoAddress = errors.New("all have failed")
 
-// Epoch returns the number of the present mastership; it changes with every
-// one. Answers to [AddAddresses] carry it.
+// Epoch returns the number of the last [AddAddresses] that was not to restore
+// what somebody else had removed; it changes with every mastership at least.
 func (m *Machine) Epoch() uint64 { return m.epoch }
 
 // NextWake returns when the machine next wants a [Wake], and false if it does
@@ -260,6 +278,8 @@ func (m *Machine) Step(now time.Time, ev Event) []Action {
 		m.addressReady(now, ev)
 	case AddressLost:
 		m.addressLost(ev)
+	case Reconfigure:
+		m.reconfigure(now, ev)
 	}
 	return m.out
 }
@@ -298,7 +318,7 @@ func (m *Machine) enterElection(now time.Time, why Reason) {
 		return
 	}
 	m.becomeBackup(now, now, why)
-	m.masterDownAt = until
+	m.startDownTimer(until, downNone)
 }
 
 func (m *Machine) forgetPeers() {
@@ -351,7 +371,20 @@ func (m *Machine) becomeBackup(now, from time.Time, why Reason) {
 	if from.Before(m.startupUntil) {
 		from = m.startupUntil
 	}
-	m.masterDownAt = from.Add(m.masterDown())
+	m.startDownTimer(from, downWhole)
+}
+
+// startDownTimer starts the master-down timer anew, counting from a time that
+// need not be now.
+func (m *Machine) startDownTimer(from time.Time, t downTimer) {
+	m.downFrom, m.downTimer = from, t
+	switch t {
+	case downWhole:
+		from = from.Add(m.masterDown())
+	case downSkew:
+		from = from.Add(SkewTime(m.cfg.Version, m.priority, m.masterInterval))
+	}
+	m.masterDownAt = from
 }
 
 func (m *Machine) becomeMaster(now time.Time, why Reason) {
@@ -389,7 +422,9 @@ func (m *Machine) wake(now time.Time, ev Wake) {
 			m.addressErr = nil
 			if len(m.faults()) == 0 && !m.held() {
 				m.enterElection(now, Reason{Kind: ReasonRetry})
+				return
 			}
+			m.checkFaults(now)
 		}
 	}
 }
@@ -403,7 +438,7 @@ func (m *Machine) masterDownExpired(now time.Time) {
 		m.becomeMaster(now, m.electionReason(now))
 		return
 	}
-	m.masterDownAt = now.Add(m.masterDown())
+	m.startDownTimer(now, downWhole)
 	if !m.wants {
 		m.wants = true
 		if !m.sync.ending() {
@@ -454,7 +489,7 @@ func (m *Machine) receivedAsBackup(now time.Time, p Peer) {
 	case p.Priority == PriorityStop:
 		// From whomever, not only from the master (RFC 9568 §6.4.2).
 		m.stopHeard = p.Addr
-		m.masterDownAt = p.At.Add(SkewTime(m.cfg.Version, m.priority, m.masterInterval))
+		m.startDownTimer(p.At, downSkew)
 	case p.Priority >= m.priority:
 		m.preemptAt = time.Time{}
 		m.accept(p)
@@ -481,7 +516,7 @@ func (m *Machine) receivedAsBackup(now time.Time, p Peer) {
 func (m *Machine) accept(p Peer) {
 	m.learn(p)
 	m.stopHeard, m.wants = netip.Addr{}, false
-	m.masterDownAt = p.At.Add(m.masterDown())
+	m.startDownTimer(p.At, downWhole)
 }
 
 func (m *Machine) learn(p Peer) {
@@ -564,7 +599,7 @@ func (m *Machine) setPriority(p uint8) {
 	}
 	before, down := m.priority, m.masterDown()
 	m.priority = p
-	if m.state == Backup {
+	if m.state == Backup && m.downTimer != downNone {
 		m.masterDownAt = m.masterDownAt.Add(m.masterDown() - down)
 	}
 	if m.state != Init {
@@ -625,7 +660,7 @@ func (m *Machine) enterFault(now time.Time) {
 }
 
 func (m *Machine) addressReady(now time.Time, ev AddressReady) {
-	if m.state != Master || ev.Epoch != m.epoch {
+	if m.state != Master || ev.Epoch > m.epoch {
 		return
 	}
 	var fresh []Address
@@ -633,6 +668,9 @@ func (m *Machine) addressReady(now time.Time, ev AddressReady) {
 		i, ok := m.index[a]
 		if !ok || m.places[i].state != placePending && m.places[i].state != placeFailed {
 			continue // not asked for, or known already
+		}
+		if ev.Epoch < m.places[i].epoch {
+			continue // it was removed and asked for again since
 		}
 		if ev.Err != nil {
 			m.place(i, placeFailed, ev.Err)

@@ -3,7 +3,10 @@ package vrrp_test
 import (
 	"encoding/binary"
 	"errors"
+	"maps"
 	"net/netip"
+	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -18,6 +21,10 @@ func FuzzMachineKeepsItsInvariants(f *testing.F) {
 	f.Add([]byte{1, 1, 0, 3}, []byte{5, 1, 0, 0, 5, 0, 2, 255, 2, 255, 8, 0, 2, 255, 6, 7})
 	// a check without a result, the start, its failure, its recovery
 	f.Add([]byte{0, 100, 1, 0}, []byte{6, 66, 0, 0, 6, 67, 6, 66, 6, 0, 2, 0})
+	// a master loses an address and gets it again, before an answer to the first request
+	f.Add([]byte{1, 100, 1, 0}, []byte{0, 0, 2, 0, 0, 68, 0, 84, 7, 1, 135, 1, 0, 100, 7, 3})
+	// a backup becomes owner and what it was, with other intervals and versions
+	f.Add([]byte{1, 100, 2, 18}, []byte{0, 0, 3, 200, 0, 67, 0, 70, 0, 65, 3, 50, 0, 83, 0, 71, 0, 73, 2, 0, 0, 86, 0, 75})
 	f.Fuzz(func(t *testing.T, setting, script []byte) {
 		if len(setting) < 4 {
 			return
@@ -28,11 +35,7 @@ func FuzzMachineKeepsItsInvariants(f *testing.F) {
 
 // fuzzConfig makes a configuration of four octets.
 func fuzzConfig(setting []byte) vrrp.Config {
-	addrs := []vrrp.Address{
-		{IP: netip.MustParseAddr("192.0.2.10"), Interface: "eth0"},
-		{IP: netip.MustParseAddr("192.0.2.11"), Interface: "eth0"},
-		{IP: netip.MustParseAddr("2001:db8::1"), Interface: "eth1"},
-	}[:setting[2]%4]
+	addrs := fuzzAddresses()[:setting[2]%4]
 	cfg := vrrp.Config{
 		Version: vrrp.V2 + vrrp.Version(setting[0]&1), VRID: 1, Priority: max(1, setting[1]), Interval: time.Second,
 		StartMaster: setting[3]&1 != 0, NoPreempt: setting[3]&2 != 0, HigherPrioritySendAdvert: setting[3]&4 != 0,
@@ -47,20 +50,73 @@ func fuzzConfig(setting []byte) vrrp.Config {
 	return cfg
 }
 
+func fuzzAddresses() []vrrp.Address {
+	return []vrrp.Address{
+		{IP: netip.MustParseAddr("192.0.2.10"), Interface: "eth0"},
+		{IP: netip.MustParseAddr("192.0.2.11"), Interface: "eth0"},
+		{IP: netip.MustParseAddr("2001:db8::1"), Interface: "eth1"},
+		{IP: netip.MustParseAddr("192.0.2.10"), Interface: "eth1"},
+	}
+}
+
+// fuzzReconfigure changes a configuration in one respect or two.
+func fuzzReconfigure(cfg vrrp.Config, arg byte) vrrp.Reconfigure {
+	ev := vrrp.Reconfigure{}
+	much := arg / 16
+	switch arg % 16 {
+	case 1:
+		cfg.Version = vrrp.V2 + vrrp.V3 - cfg.Version
+	case 2:
+		cfg.Priority = arg
+	case 3:
+		cfg.Priority = []byte{vrrp.PriorityOwner, 1}[much%2]
+	case 4:
+		cfg.Addresses = fuzzAddresses()[:much%5]
+	case 5:
+		cfg.Addresses = fuzzAddresses()[much%4:]
+	case 6:
+		cfg.Interval = time.Duration(much+1) * 300 * time.Millisecond
+	case 7:
+		cfg.NoPreempt = !cfg.NoPreempt
+	case 8:
+		cfg.PreemptDelay = time.Duration(much%4) * time.Second
+	case 9:
+		cfg.DownTimerAdverts = int(much % 5)
+	case 10:
+		cfg.StartMaster = !cfg.StartMaster
+	case 11:
+		ev.Health = &vrrp.Health{Priority: arg, Faults: []vrrp.Fault{{Kind: vrrp.FaultCheck, Name: "a"}}[:much%2]}
+	case 12:
+		ev.Health = &vrrp.Health{Priority: arg, Pending: []string{"b", "c"}[:much%3]}
+	case 13:
+		ev.Advertise = true
+	case 14:
+		cfg.Priority, cfg.Addresses = arg, fuzzAddresses()[much%2:]
+	case 15:
+		cfg.Version, cfg.Interval = vrrp.V3, time.Duration(much+1)*100*time.Millisecond
+		ev.Health = &vrrp.Health{Faults: []vrrp.Fault{{Kind: vrrp.FaultCheck, Name: "a"}}[:much%2]}
+	}
+	ev.Config = cfg
+	return ev
+}
+
 // A checker is a driver that believes nothing of its machine.
 type checker struct {
 	*testing.T
-	m      *vrrp.Machine
-	cfg    vrrp.Config
-	now    time.Time
-	wanted bool // addresses asked for and not given up
-	ready  map[vrrp.Address]bool
-	begun  bool
-	ended  bool
+	m     *vrrp.Machine
+	cfg   vrrp.Config
+	now   time.Time
+	asked map[vrrp.Address]uint64 // and not given up: in which epoch
+	ready map[vrrp.Address]bool
+	begun bool
+	ended bool
 }
 
 func newChecker(t *testing.T, cfg vrrp.Config) *checker {
-	return &checker{T: t, m: vrrp.New(cfg), cfg: cfg, now: time.Unix(1e9, 0), ready: make(map[vrrp.Address]bool)}
+	return &checker{
+		T: t, m: vrrp.New(cfg), cfg: cfg, now: time.Unix(1e9, 0),
+		asked: make(map[vrrp.Address]uint64), ready: make(map[vrrp.Address]bool),
+	}
 }
 
 func (c *checker) run(script []byte) {
@@ -75,6 +131,9 @@ func (c *checker) event(kind, arg byte) vrrp.Event {
 	some := c.cfg.Addresses[:int(arg)%(len(c.cfg.Addresses)+1)]
 	switch kind % 9 {
 	case 0:
+		if arg >= 64 {
+			return fuzzReconfigure(c.cfg, arg)
+		}
 		return vrrp.Startup{}
 	case 1:
 		if arg < 250 { // not too often: nothing happens afterwards
@@ -100,6 +159,9 @@ func (c *checker) event(kind, arg byte) vrrp.Event {
 		if arg >= 128 {
 			ev.Err = errors.New("refused")
 		}
+		if arg%128 >= 96 {
+			ev.Addrs = fuzzAddresses() // some of them not, or no longer, asked for
+		}
 		return ev
 	default:
 		return vrrp.AddressLost{Addrs: some}
@@ -108,12 +170,7 @@ func (c *checker) event(kind, arg byte) vrrp.Event {
 
 func (c *checker) step(ev vrrp.Event) {
 	old := c.condition()
-	actions := c.m.Step(c.now, ev)
-	c.happened(ev, old)
-	for _, a := range actions {
-		c.did(ev, &old, a, actions)
-	}
-	c.holds(ev, old)
+	c.stepped(ev, old, c.m.Step(c.now, ev))
 	c.ended = c.ended || isShutdown(ev)
 	s := c.m.Snapshot()
 	if !c.begun || c.ended || s.State == vrrp.Backup || s.State == vrrp.Master {
@@ -126,17 +183,33 @@ func (c *checker) step(ev vrrp.Event) {
 	}
 }
 
+// stepped checks what one machine did by itself.
+func (c *checker) stepped(ev vrrp.Event, old before, actions []vrrp.Action) {
+	c.happened(ev, old)
+	for _, a := range actions {
+		c.did(ev, &old, a, actions)
+	}
+	c.holds(ev, old)
+	if ev, ok := ev.(vrrp.Reconfigure); ok {
+		c.reconfigured(ev, old, actions)
+	}
+}
+
 // A before is what a machine was like before a step.
 type before struct {
 	state vrrp.State // follows the transitions
 	was   vrrp.State
 	wake  time.Time
 	epoch uint64
+	cfg   vrrp.Config
+	asked map[vrrp.Address]uint64
+	snap  vrrp.Snapshot
 }
 
 func (c *checker) condition() before {
 	wake, _ := c.m.NextWake()
-	return before{state: c.m.State(), was: c.m.State(), wake: wake, epoch: c.m.Epoch()}
+	s := c.m.Snapshot()
+	return before{state: s.State, was: s.State, wake: wake, epoch: c.m.Epoch(), cfg: c.cfg, asked: maps.Clone(c.asked), snap: s}
 }
 
 // happened notes what the event itself says.
@@ -145,11 +218,14 @@ func (c *checker) happened(ev vrrp.Event, old before) {
 	case vrrp.Startup:
 		c.begun = true
 	case vrrp.AddressReady:
-		if ev.Epoch != old.epoch {
-			return
-		}
 		for _, a := range ev.Addrs {
-			c.ready[a] = ev.Err == nil
+			if epoch, asked := c.asked[a]; asked && ev.Epoch >= epoch && ev.Epoch <= old.epoch {
+				c.ready[a] = ev.Err == nil
+			}
+		}
+	case vrrp.Reconfigure:
+		if !c.ended {
+			c.cfg = ev.Config
 		}
 	}
 }
@@ -165,13 +241,27 @@ func (c *checker) did(ev vrrp.Event, old *before, a vrrp.Action, all []vrrp.Acti
 			c.Fatalf("%v: advertises without being master: %v", ev, all)
 		}
 	case vrrp.AddAddresses:
-		c.wanted = true
+		if a.Epoch != c.m.Epoch() || a.Epoch < old.epoch {
+			c.Fatalf("%v: asks in epoch %d, after %d; it is %d", ev, a.Epoch, old.epoch, c.m.Epoch())
+		}
 		for _, addr := range a.Addrs {
-			c.ready[addr] = false
+			if _, twice := c.asked[addr]; twice && !a.Restore {
+				c.Fatalf("%v: asks again for %s", ev, addr)
+			}
+			c.asked[addr], c.ready[addr] = a.Epoch, false
 		}
 	case vrrp.RemoveAddresses:
-		c.wanted = false
-		clear(c.ready)
+		for _, addr := range a.Addrs {
+			if _, asked := c.asked[addr]; !asked {
+				c.Fatalf("%v: gives up %s, which it has not", ev, addr)
+			}
+			delete(c.asked, addr)
+			delete(c.ready, addr)
+		}
+		if a.Addrs == nil {
+			clear(c.asked)
+			clear(c.ready)
+		}
 	case vrrp.Announce:
 		for _, addr := range a.Addrs {
 			if !c.ready[addr] {
@@ -192,8 +282,17 @@ func (c *checker) holds(ev vrrp.Event, old before) {
 	if old.state != s.State {
 		c.Fatalf("%v: state is %s, the transitions say %s", ev, s.State, old.state)
 	}
-	if want := s.State == vrrp.Master && len(c.cfg.Addresses) > 0; c.wanted != want {
-		c.Fatalf("%v: in state %s it holds addresses: %v", ev, s.State, c.wanted)
+	want := 0
+	for _, a := range c.cfg.Addresses {
+		if _, asked := c.asked[a]; asked != (s.State == vrrp.Master) {
+			c.Fatalf("%v: in state %s it holds %s: %v", ev, s.State, a, asked)
+		}
+		if s.State == vrrp.Master {
+			want++
+		}
+	}
+	if len(c.asked) != want {
+		c.Fatalf("%v: in state %s it holds %v", ev, s.State, c.asked)
 	}
 	at, wakes := c.m.NextWake()
 	if active := s.State == vrrp.Backup || s.State == vrrp.Master; active && !wakes || s.State == vrrp.Init && wakes {
@@ -206,6 +305,61 @@ func (c *checker) holds(ev vrrp.Event, old before) {
 		c.Fatalf("%v: %s in spite of %v", ev, s.State, s.Faults)
 	} else if s.Priority == 0 || s.Priority == vrrp.PriorityOwner && c.cfg.Priority != vrrp.PriorityOwner {
 		c.Fatalf("%v: effective priority %d", ev, s.Priority)
+	}
+}
+
+// reconfigured checks what another configuration may do to a machine.
+func (c *checker) reconfigured(ev vrrp.Reconfigure, old before, actions []vrrp.Action) {
+	s := c.m.Snapshot()
+	next, _ := c.m.NextWake()
+	sent, added, removed := false, false, false
+	for _, a := range actions {
+		switch a := a.(type) {
+		case vrrp.SendAdvertisement:
+			sent = true
+		case vrrp.AddAddresses:
+			added = true
+			for _, addr := range a.Addrs {
+				if _, kept := old.asked[addr]; kept && old.was == vrrp.Master && s.State == vrrp.Master || removed {
+					c.Fatalf("%v: asks for %s, which it had, or too late", ev, addr)
+				}
+			}
+		case vrrp.RemoveAddresses:
+			removed = true
+		}
+	}
+	same := ev.Health == nil && !ev.Advertise && reflect.DeepEqual(old.cfg, ev.Config)
+	old.snap.Reason = s.Reason // of a fault, which is brought up to date now and then
+	if same && (len(actions) > 0 || !next.Equal(old.wake) || !reflect.DeepEqual(old.snap, s)) {
+		c.Fatalf("%v: nothing is new, but it does %v, wakes at %s instead of %s: %+v became %+v", ev, actions, next, old.wake, old.snap, s)
+	}
+	switch old.was {
+	case vrrp.Master:
+		if s.State != vrrp.Master && s.State != vrrp.FaultState {
+			c.Fatalf("%v: master becomes %s", ev, s.State)
+		}
+		changed := s.Priority != old.snap.Priority || ev.Advertise || ev.Config.Version != old.cfg.Version ||
+			ev.Config.Interval != old.cfg.Interval || !slices.Equal(ev.Config.Addresses, old.cfg.Addresses)
+		if s.State == vrrp.Master && (sent != changed || !sent && !next.Equal(old.wake) || sent && next.After(c.now.Add(ev.Config.Interval))) {
+			c.Fatalf("%v: something advertised changed: %v, but it advertises: %v, next at %s instead of %s", ev, changed, sent, next, old.wake)
+		}
+	case vrrp.Backup:
+		if s.State != vrrp.Backup && s.State != vrrp.FaultState || sent || added || removed {
+			c.Fatalf("%v: backup becomes %s and does %v", ev, s.State, actions)
+		}
+		from := c.now
+		if s.StartupUntil.After(from) {
+			from = s.StartupUntil
+		}
+		adverts := ev.Config.DownTimerAdverts
+		if adverts == 0 {
+			adverts = 3
+		}
+		down := vrrp.MasterDownInterval(ev.Config.Version, s.Priority, s.MasterInterval, adverts)
+		overdue := next.Before(c.now) && !next.Equal(old.wake) && !reflect.DeepEqual(old.cfg, ev.Config)
+		if s.State == vrrp.Backup && (overdue || next.After(from.Add(down))) {
+			c.Fatalf("%v: timer runs out at %s, now is %s, the interval %s", ev, next, c.now, down)
+		}
 	}
 }
 

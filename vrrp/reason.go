@@ -56,6 +56,8 @@ const (
 	// ReasonGroupWaits: the master-down timer ran out, but Member, or several,
 	// of the sync group are not ready to be master. (Note.)
 	ReasonGroupWaits
+	// ReasonReconfigured: the configuration was changed while it ran.
+	ReasonReconfigured
 )
 
 var reasonNames = [...]string{
@@ -77,6 +79,7 @@ var reasonNames = [...]string{
 	ReasonPriorityChanged:      "priority-changed",
 	ReasonGroup:                "group",
 	ReasonGroupWaits:           "group-waits",
+	ReasonReconfigured:         "reconfigured",
 }
 
 // String returns a short lower-case name, fit for metrics and JSON.
@@ -148,6 +151,11 @@ func (r Reason) String() string {
 			}
 			return s
 		}
+	case ReasonReconfigured:
+		if r.Peer.IsValid() {
+			return fmt.Sprintf("the configuration was changed, and %s (priority %d) is master", r.Peer, r.PeerPriority)
+		}
+		return "the configuration was changed"
 	case ReasonGroupWaits:
 		return fmt.Sprintf("could be master, but sync group %s waits for %s", r.Group, r.Member)
 	}

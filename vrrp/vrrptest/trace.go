@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,17 +17,26 @@ var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // A tracer runs a trace: see Trace.
 type tracer struct {
-	group   *vrrp.Group // nil: there is one router, and no group
-	name    string      // of the group
-	forming bool        // the group may get more members
+	groups  []*group
+	name    string // of the group that is forming; empty: the members are alone
+	forming bool   // there may be more members
 	routers []*router
 	now     time.Time
 	out     strings.Builder
 }
 
+// A group is a sync group under a trace.
+type group struct {
+	name    string
+	g       *vrrp.Group
+	members []int // places of the routers
+}
+
 // A router is a machine under a trace.
 type router struct {
-	name   string // empty without a group
+	name   string // empty if it is the only one
+	group  *group // nil: none
+	member int    // in it
 	m      *vrrp.Machine
 	cfg    vrrp.Config
 	source netip.Addr
@@ -46,6 +56,10 @@ type router struct {
 //	       [auto]                       addresses are ready as soon as they are asked for
 //	group NAME                          what follows is about a sync group with these members:
 //	member NAME version=3 ...           settings as for config
+//	alone                               the members that follow are in no group
+//	at TIME adopt NAME MEMBER...        a group of these members goes on from one of that name
+//	at TIME adopt NAME=OLD MEMBER...    or of the name OLD
+//	at TIME MEMBER leave                the member is in no group any more
 //	at TIME EVENT                       first wakes the machine whenever it wants until TIME
 //	until TIME                          only that
 //	late TIME EVENT                     as at, but nobody woke the machine meanwhile
@@ -62,6 +76,8 @@ type router struct {
 //	health [PRIORITY] [CHECK...]        the checks that have failed, or as ?CHECK have no result
 //	link [SOURCE] [down] [missing]
 //	ready [stale] ADDRESS... | failed ADDRESS... | lost ADDRESS...
+//	reconfigure version=3 ...           settings as for config, and
+//	       [advertise] [health=90,CHECK,?CHECK]
 func Trace(script string) (string, error) {
 	t := &tracer{now: epoch}
 	for i, line := range strings.Split(strings.TrimRight(script, "\n"), "\n") {
@@ -91,9 +107,13 @@ func (t *tracer) statement(words []string) error {
 		t.begin()
 		t.name, t.forming = words[1], true
 		return nil
+	case "alone":
+		t.begin()
+		t.forming = true
+		return nil
 	case "member":
 		if !t.forming || len(words) < 2 {
-			return errors.New("member needs a group before it, and a name")
+			return errors.New("member needs group or alone before it, and a name")
 		}
 		return t.config(words[1], words[2:])
 	}
@@ -128,7 +148,7 @@ func (t *tracer) statement(words []string) error {
 
 // begin forgets the routers there were.
 func (t *tracer) begin() {
-	t.group, t.name, t.forming, t.routers, t.now = nil, "", false, nil, epoch
+	t.groups, t.name, t.forming, t.routers, t.now = nil, "", false, nil, epoch
 }
 
 // form makes the group of the members there are.
@@ -137,20 +157,75 @@ func (t *tracer) form() {
 		return
 	}
 	t.forming = false
-	var members []vrrp.GroupMember
-	for _, r := range t.routers {
-		members = append(members, vrrp.GroupMember{Name: r.name, Machine: r.m})
+	if t.name != "" {
+		var all []int
+		for i := range t.routers {
+			all = append(all, i)
+		}
+		g, members := t.assemble(t.name, all)
+		g.g = vrrp.NewGroup(t.name, members)
 	}
-	t.group = vrrp.NewGroup(t.name, members)
 	for i, r := range t.routers {
 		t.step(i, vrrp.Link{Source: r.source})
 	}
 }
 
+// assemble puts routers into a group that is to be made of the machines it
+// returns. What they were in is no more.
+func (t *tracer) assemble(name string, routers []int) (*group, []vrrp.GroupMember) {
+	g := &group{name: name, members: routers}
+	var members []vrrp.GroupMember
+	for i, n := range routers {
+		r := t.routers[n]
+		t.abandon(r.group)
+		r.group, r.member = g, i
+		members = append(members, vrrp.GroupMember{Name: r.name, Machine: r.m})
+	}
+	t.groups = append(t.groups, g)
+	return g, members
+}
+
+func (t *tracer) abandon(g *group) {
+	t.groups = slices.DeleteFunc(t.groups, func(h *group) bool { return h == g })
+}
+
+// adopt makes a group of routers that are running.
+func (t *tracer) adopt(words []string) error {
+	if len(words) < 2 {
+		return errors.New("adopt needs a name and members")
+	}
+	name, old, renamed := strings.Cut(words[0], "=")
+	if !renamed {
+		old = name
+	}
+	var was vrrp.GroupSnapshot
+	for _, g := range t.groups {
+		if g.name == old {
+			was = g.g.Snapshot()
+		}
+	}
+	var all []int
+	for _, w := range words[1:] {
+		i := slices.IndexFunc(t.routers, func(r *router) bool { return r.name == w })
+		if i < 0 {
+			return fmt.Errorf("unknown member %q", w)
+		}
+		all = append(all, i)
+	}
+	g, members := t.assemble(name, all)
+	var actions []vrrp.GroupAction
+	g.g, actions = vrrp.Adopt(t.now, name, was, members)
+	t.carryOut(g, actions)
+	return nil
+}
+
 // events gives an event to the routers it is for.
 func (t *tracer) events(words []string) error {
 	who := ""
-	if t.group != nil && len(words) > 0 {
+	if len(words) > 0 && words[0] == "adopt" {
+		return t.adopt(words[1:])
+	}
+	if t.routers[0].name != "" && len(words) > 0 {
 		who, words = words[0], words[1:]
 	}
 	found := false
@@ -159,6 +234,12 @@ func (t *tracer) events(words []string) error {
 			continue
 		}
 		found = true
+		if len(words) == 1 && words[0] == "leave" {
+			t.abandon(r.group)
+			r.group = nil
+			t.carryOutAlone(i, r.m.Leave(t.now))
+			continue
+		}
 		ev, err := t.event(r, words)
 		if err != nil {
 			return err
@@ -187,8 +268,36 @@ func (t *tracer) time(s string) (time.Time, error) {
 }
 
 func (t *tracer) config(name string, words []string) error {
-	cfg := vrrp.Config{Version: vrrp.V3, VRID: 51, Priority: 100, Interval: time.Second}
 	r := &router{name: name, source: netip.MustParseAddr("192.0.2.1")}
+	rest, err := r.settings(words)
+	if err != nil {
+		return err
+	}
+	for _, w := range rest {
+		key, value, _ := strings.Cut(w, "=")
+		switch key {
+		case "source":
+			if r.source, err = netip.ParseAddr(value); err != nil {
+				return err
+			}
+		case "auto":
+			r.auto = true
+		default:
+			return fmt.Errorf("unknown setting %q", key)
+		}
+	}
+	r.m = vrrp.New(r.cfg)
+	t.routers = append(t.routers, r)
+	if !t.forming {
+		t.step(0, vrrp.Link{Source: r.source})
+	}
+	return nil
+}
+
+// settings makes a configuration of what follows config, and returns the words
+// that are none of it.
+func (r *router) settings(words []string) (rest []string, err error) {
+	cfg := vrrp.Config{Version: vrrp.V3, VRID: 51, Priority: 100, Interval: time.Second}
 	for _, w := range words {
 		key, value, _ := strings.Cut(w, "=")
 		var err error
@@ -217,23 +326,15 @@ func (t *tracer) config(name string, words []string) error {
 			cfg.HigherPrioritySendAdvert = true
 		case "addresses":
 			cfg.Addresses, err = parseAddresses(strings.Split(value, ","))
-		case "source":
-			r.source, err = netip.ParseAddr(value)
-		case "auto":
-			r.auto = true
 		default:
-			err = fmt.Errorf("unknown setting %q", key)
+			rest = append(rest, w)
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
 	}
-	r.cfg, r.m = cfg, vrrp.New(cfg)
-	t.routers = append(t.routers, r)
-	if !t.forming {
-		t.step(0, vrrp.Link{Source: r.source})
-	}
-	return nil
+	r.cfg = cfg
+	return rest, nil
 }
 
 func (t *tracer) event(r *router, words []string) (vrrp.Event, error) {
@@ -273,8 +374,34 @@ func (t *tracer) event(r *router, words []string) (vrrp.Event, error) {
 	case "lost":
 		addrs, err := parseAddresses(args)
 		return vrrp.AddressLost{Addrs: addrs}, err
+	case "reconfigure":
+		return r.reconfigure(args)
 	}
 	return nil, fmt.Errorf("unknown event %q", words[0])
+}
+
+func (r *router) reconfigure(args []string) (vrrp.Event, error) {
+	rest, err := r.settings(args)
+	if err != nil {
+		return nil, err
+	}
+	ev := vrrp.Reconfigure{Config: r.cfg}
+	for _, w := range rest {
+		key, value, _ := strings.Cut(w, "=")
+		switch key {
+		case "advertise":
+			ev.Advertise = true
+		case "health":
+			health, err := parseHealth(strings.Split(value, ","))
+			if err != nil {
+				return nil, err
+			}
+			ev.Health = &health
+		default:
+			return nil, fmt.Errorf("unknown setting %q", key)
+		}
+	}
+	return ev, nil
 }
 
 func (t *tracer) received(r *router, args []string) (vrrp.Event, error) {
@@ -310,7 +437,7 @@ func (t *tracer) received(r *router, args []string) (vrrp.Event, error) {
 	return ev, nil
 }
 
-func parseHealth(args []string) (vrrp.Event, error) {
+func parseHealth(args []string) (vrrp.Health, error) {
 	var ev vrrp.Health
 	if len(args) > 0 {
 		if p, err := parsePriority(args[0]); err == nil {
@@ -384,40 +511,61 @@ func (t *tracer) run(to time.Time) {
 }
 
 func (t *tracer) step(router int, ev vrrp.Event) {
-	type request struct {
-		router int
-		vrrp.AddAddresses
+	r := t.routers[router]
+	if r.group != nil {
+		t.carryOut(r.group, r.group.g.Step(t.now, r.member, ev))
+		return
 	}
+	t.carryOutAlone(router, r.m.Step(t.now, ev))
+}
+
+// A request is what a router asked for.
+type request struct {
+	router int
+	vrrp.AddAddresses
+}
+
+// carryOut prints what a group does, and does it.
+func (t *tracer) carryOut(g *group, actions []vrrp.GroupAction) {
 	var asked []request
-	did := func(i int, a vrrp.Action) {
-		t.print(t.who(i), a.String())
-		if add, ok := a.(vrrp.AddAddresses); ok && t.routers[i].auto {
-			asked = append(asked, request{i, add})
+	for _, a := range actions {
+		if a.Member < 0 {
+			t.print(g.name+": ", a.Action.String())
+			continue
 		}
+		asked = append(asked, t.did(g.members[a.Member], a.Action)...)
 	}
-	if t.group != nil {
-		for _, a := range t.group.Step(t.now, router, ev) {
-			did(a.Member, a.Action)
-		}
-	} else {
-		for _, a := range t.routers[router].m.Step(t.now, ev) {
-			did(router, a)
-		}
+	t.answer(asked)
+}
+
+func (t *tracer) carryOutAlone(router int, actions []vrrp.Action) {
+	var asked []request
+	for _, a := range actions {
+		asked = append(asked, t.did(router, a)...)
 	}
+	t.answer(asked)
+}
+
+func (t *tracer) did(router int, a vrrp.Action) []request {
+	t.print(t.who(router), a.String())
+	if add, ok := a.(vrrp.AddAddresses); ok && t.routers[router].auto {
+		return []request{{router, add}}
+	}
+	return nil
+}
+
+func (t *tracer) answer(asked []request) {
 	for _, add := range asked {
 		t.step(add.router, vrrp.AddressReady{Epoch: add.Epoch, Addrs: add.Addrs})
 	}
 }
 
-// who returns what stands before what a router did; -1 is the group.
+// who returns what stands before what a router did.
 func (t *tracer) who(router int) string {
-	switch {
-	case t.group == nil:
-		return ""
-	case router < 0:
-		return t.name + ": "
+	if name := t.routers[router].name; name != "" {
+		return name + ": "
 	}
-	return t.routers[router].name + ": "
+	return ""
 }
 
 func (t *tracer) print(who, what string) {
@@ -428,8 +576,8 @@ func (t *tracer) state() {
 	for i, r := range t.routers {
 		t.print(t.who(i), r.state())
 	}
-	if t.group != nil {
-		t.print(t.who(-1), t.group.Snapshot().State.String())
+	for _, g := range t.groups {
+		t.print(g.name+": ", g.g.Snapshot().State.String())
 	}
 }
 
