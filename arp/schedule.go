@@ -177,6 +177,20 @@ func (s *Schedule[K]) Stop() {
 	*s = Schedule[K]{timing: s.timing, seq: s.seq, index: make(map[K]*entry[K])}
 }
 
+// Retime gives the schedule other times. What is pending stays as it is, but for
+// the refresh, which is due a new period after now if its period has changed.
+func (s *Schedule[K]) Retime(now time.Time, t Timing) {
+	changed := t.Refresh != s.timing.Refresh
+	s.timing = t
+	switch {
+	case !s.settled || !changed:
+	case t.Refresh > 0 && t.RefreshRepeat > 0:
+		s.refreshAt = now.Add(t.Refresh)
+	default:
+		s.refreshAt = time.Time{}
+	}
+}
+
 // Len returns the number of addresses that are ready.
 func (s *Schedule[K]) Len() int { return len(s.index) }
 

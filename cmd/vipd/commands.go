@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"os/signal"
 	"runtime"
@@ -29,6 +28,7 @@ func runCommand() *cobra.Command {
 		Short: "Run the daemon in the foreground",
 		Long: `Run the daemon in the foreground until SIGTERM or SIGINT. It then advertises
 priority 0, so that a backup takes over at once, removes its addresses and exits.
+SIGHUP has it read its configuration again, as does vipd reload.
 
 It needs CAP_NET_ADMIN and CAP_NET_RAW.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -45,7 +45,9 @@ It needs CAP_NET_ADMIN and CAP_NET_RAW.`,
 			signal.Ignore(syscall.SIGPIPE)
 			log, queue := logging.New(os.Stderr, format, level)
 			defer queue.Close()
-			defer refuseReload(log)()
+			hup := make(chan os.Signal, 1) // one that comes during a reload is not lost
+			signal.Notify(hup, syscall.SIGHUP)
+			defer signal.Stop(hup)
 			cfg, err := load(file, func(d config.Diagnostic) {
 				if d.Severity == config.Error {
 					log.Error(d.String())
@@ -59,7 +61,10 @@ It needs CAP_NET_ADMIN and CAP_NET_RAW.`,
 			for _, d := range daemon.Inspect(cfg) {
 				log.Warn(d.String())
 			}
-			err = daemon.Run(cmd.Context(), cfg, daemon.Options{ConfigFile: file, RunDir: runDir, Version: versionText(), Log: log})
+			err = daemon.Run(cmd.Context(), cfg, daemon.Options{
+				ConfigFile: file, RunDir: runDir, Version: versionText(), Log: log, Reload: hup,
+				Load: func() (*config.Config, config.Diagnostics, error) { return reread(file) },
+			})
 			if err != nil {
 				// In the log, where the rest of the story is.
 				log.Error("giving up", "error", err)
@@ -75,26 +80,14 @@ It needs CAP_NET_ADMIN and CAP_NET_RAW.`,
 	return cmd
 }
 
-// refuseReload keeps a SIGHUP, by which many daemons read their configuration
-// again, from ending this one. It returns what undoes it.
-func refuseReload(log *slog.Logger) (undo func()) {
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	done := make(chan struct{})
-	go func() {
-		for {
-			select {
-			case <-hup:
-				log.Warn("this version cannot read its configuration again while it runs; nothing is changed: restart it to apply a new one")
-			case <-done:
-				return
-			}
-		}
-	}()
-	return func() {
-		signal.Stop(hup)
-		close(done)
+// reread reads the configuration of a running daemon again.
+func reread(file string) (*config.Config, config.Diagnostics, error) {
+	var diags config.Diagnostics
+	cfg, err := load(file, func(d config.Diagnostic) { diags = append(diags, d) })
+	if err != nil {
+		return nil, diags, err
 	}
+	return cfg, append(diags, daemon.Inspect(cfg)...), nil
 }
 
 // load reads the configuration, reports every diagnostic, and fails if it

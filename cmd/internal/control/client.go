@@ -94,12 +94,16 @@ func (c *Client) PID(ctx context.Context) (int, error) {
 }
 
 func (c *Client) get(ctx context.Context, path string, into any) error {
+	return c.ask(ctx, http.MethodGet, path, into)
+}
+
+func (c *Client) ask(ctx context.Context, method, path string, into any) error {
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, requestTimeout)
 		defer cancel()
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://vipd"+path, nil)
+	req, err := http.NewRequestWithContext(ctx, method, "http://vipd"+path, nil)
 	if err != nil {
 		return fmt.Errorf("control: asking for %s: %w", path, err)
 	}

@@ -193,6 +193,7 @@ func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", s.status)
 	mux.HandleFunc("GET /v1/version", s.version)
+	mux.HandleFunc("POST /v1/reload", s.reload)
 	return gate(jsonErrors(mux))
 }
 

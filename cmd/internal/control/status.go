@@ -44,6 +44,8 @@ type Daemon struct {
 	// why.
 	Degraded bool     `json:"degraded"`
 	Reasons  []string `json:"reasons"`
+	// Reload is what came of the last reload; absent if there was none.
+	Reload *Reload `json:"reload,omitempty"`
 }
 
 // An Instance is one vrrp_instance.

@@ -156,7 +156,7 @@ func (g *garper) key(a vrrp.Address) scheduleKey {
 func (h *herald) schedule(k scheduleKey, now time.Time) *arp.Schedule[vrrp.Address] {
 	s := h.schedules[k]
 	if s == nil {
-		s = arp.NewSchedule[vrrp.Address](announceTiming(h.inst.cfg))
+		s = arp.NewSchedule[vrrp.Address](announceTiming(h.inst.shared().cfg))
 		if h.settled {
 			s.Settled(now)
 		}
@@ -277,7 +277,7 @@ func (g *garper) transmitOn(inst *instance, iface string, addrs []vrrp.Address) 
 	}
 	sender, err := g.sender(link.index)
 	if err != nil {
-		inst.log.Warn("cannot announce addresses", "on", iface, "error", err)
+		inst.shared().log.Warn("cannot announce addresses", "on", iface, "error", err)
 		return
 	}
 	for len(g.frames) < len(addrs) {
@@ -291,7 +291,7 @@ func (g *garper) transmitOn(inst *instance, iface string, addrs []vrrp.Address) 
 	n, err := sender.Send(frames)
 	inst.announced.Add(uint64(n))
 	if err != nil {
-		inst.log.Warn("cannot announce addresses", "on", iface, "error", err)
+		inst.shared().log.Warn("cannot announce addresses", "on", iface, "error", err)
 		// The interface may have gone and come back under the same index.
 		_ = sender.Close()
 		delete(g.senders, link.index)
@@ -357,4 +357,20 @@ func (h *heraldHeap) Pop() any {
 	*h = old[:len(old)-1]
 	e.heapAt = -1
 	return e
+}
+
+// retime gives an instance's announcements the times of new settings. What has
+// been announced is not announced again for that.
+func (g *garper) retime(inst *instance, timing arp.Timing) {
+	g.inbox.put(func() {
+		h := g.masters[inst]
+		if h == nil {
+			return
+		}
+		now := time.Now()
+		for _, s := range h.schedules {
+			s.Retime(now, timing)
+		}
+		g.reschedule(h)
+	})
 }

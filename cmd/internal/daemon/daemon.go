@@ -12,6 +12,8 @@ import (
 	"os"
 	"runtime/debug"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -23,7 +25,6 @@ import (
 	"vipd/config"
 	"vipd/netif"
 	"vipd/vrrp"
-	"vipd/vrrp/vrrpconn"
 )
 
 // stopTimeout bounds an orderly stop: what is not done by then is left to the
@@ -33,23 +34,35 @@ const stopTimeout = 5 * time.Second
 // Options say how to run a configuration.
 type Options struct {
 	ConfigFile string // for status
-	RunDir     string // made if missing
-	Version    string
-	Log        *slog.Logger
+	// Load reads the configuration again; nil: it cannot be read again. With an
+	// error there is none that could run.
+	Load func() (*config.Config, config.Diagnostics, error)
+	// Reload, unless nil, asks for that.
+	Reload  <-chan os.Signal
+	RunDir  string // made if missing
+	Version string
+	Log     *slog.Logger
 }
 
 // A Daemon is a running configuration.
 type Daemon struct {
-	cfg     *config.Config
 	opts    Options
 	log     *slog.Logger
 	started time.Time
+	global  atomic.Pointer[config.Global] // of the configuration that runs
+	running context.Context               // ends with the daemon
 
-	loops     []*loop
-	instances []*instance // in the order of the configuration
-	groups    []*syncGroup
+	reloading sync.Mutex  // held by who changes what follows
+	claims    []io.Closer // of the virtual routers
+	programs  *programs
 
-	programs *programs
+	mu         sync.RWMutex // held by who reads or changes what follows
+	cfg        *config.Config
+	lastReload *control.Reload
+	loops      []*loop
+	instances  []*instance // in the order of the configuration
+	groups     []*syncGroup
+
 	trackers *trackers
 	told     *notifications
 
@@ -80,31 +93,15 @@ func Run(ctx context.Context, cfg *config.Config, opts Options) (err error) {
 		return err
 	}
 	closers = append(closers, lock)
-	type virtualRouter struct {
-		on     string
-		family vrrp.Family
-		vrid   uint8
+	if d.claims, err = d.claim(cfg); err != nil {
+		return err
 	}
-	claimed := make(map[virtualRouter]bool)
-	for _, inst := range cfg.Instances {
-		// Unicast instances with different peers may share a VRID.
-		vr := virtualRouter{claimName(inst), inst.Family, inst.VRID}
-		if claimed[vr] {
-			continue
+	defer func() {
+		for _, claim := range d.claims {
+			err = errors.Join(err, claim.Close())
 		}
-		claimed[vr] = true
-		claim, err := control.Claim(vr.on, vr.family, vr.vrid)
-		if taken, ok := errors.AsType[*control.ClaimedError](err); ok && taken.UID > 0 && taken.UID != os.Geteuid() {
-			// Anybody may take such a name, but not keep a daemon from running.
-			// An owner that is not known is respected.
-			d.log.Warn("an unprivileged process holds the name that keeps two daemons from running one instance", "instance", inst.Name, "pid", taken.PID, "uid", taken.UID)
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		closers = append(closers, claim)
-	}
+	}()
+	d.global.Store(&cfg.Global)
 	runner := command.NewRunner(d.log)
 	defer runner.Close()
 	d.programs = &programs{runner: runner, secure: cfg.Global.ScriptSecurity}
@@ -143,15 +140,6 @@ func saveMemory() {
 	debug.FreeOSMemory()
 }
 
-// claimName is what an instance claims for itself on this host: its interface,
-// or, where it has none, its source address.
-func claimName(inst config.Instance) string {
-	if inst.Interface == "" {
-		return inst.SourceIP.String()
-	}
-	return inst.Interface
-}
-
 // build makes the loops and effectors and cleans up after an earlier run.
 func (d *Daemon) build(handle *netif.Handle, watcher *netif.Watcher) error {
 	table := secondaries{handle, d.log}
@@ -176,11 +164,11 @@ func (d *Daemon) build(handle *netif.Handle, watcher *netif.Watcher) error {
 	d.garper = newGarper(d.log, d.links.announceLink,
 		func(index int) (frameSender, error) { return arp.Open(index) },
 		func(string) (time.Duration, time.Duration) {
-			return d.cfg.Global.GARPInterval, d.cfg.Global.GNAInterval
+			g := d.global.Load()
+			return g.GARPInterval, g.GNAInterval
 		})
 	d.links.garper = d.garper
-	open := func(c vrrpconn.Config) (transport, error) { return vrrpconn.Open(c) }
-	if d.told, err = newNotifications(d.cfg, d.programs, d.log); err != nil {
+	if d.told, err = newNotifications(d.cfg, d.programs, d.log, nil); err != nil {
 		return err
 	}
 	byName := make(map[string]*loop)
@@ -189,12 +177,9 @@ func (d *Daemon) build(handle *netif.Handle, watcher *netif.Watcher) error {
 		name := names[cfg.Name]
 		l := byName[name]
 		if l == nil {
-			w, err := newTimerfdWaker()
-			if err != nil {
+			if l, err = d.newLoop(name); err != nil {
 				return err
 			}
-			l = newLoop(name, d.log, w, open, d.keeper, d.garper)
-			l.logUnknown = d.cfg.Global.LogUnknownVRIDs
 			byName[name] = l
 			d.loops = append(d.loops, l)
 		}
@@ -214,13 +199,8 @@ func (d *Daemon) build(handle *netif.Handle, watcher *netif.Watcher) error {
 			d.groups = append(d.groups, join(cfg, members, d.log, d.told))
 		}
 	}
-	d.trackers = newTrackers(d.cfg, d.programs, d.instances, d.log)
-	d.links.loops = d.loops
-	for _, a := range wanted {
-		if !slices.Contains(d.links.announced, a.Interface) {
-			d.links.announced = append(d.links.announced, a.Interface)
-		}
-	}
+	d.trackers = newTrackers(d.cfg, d.programs, d.instances, (*instance).shared, nil, nil, d.log)
+	d.links.set(d.loops, d.instances)
 	return nil
 }
 
@@ -229,6 +209,7 @@ func (d *Daemon) build(handle *netif.Handle, watcher *netif.Watcher) error {
 func (d *Daemon) serve(ctx context.Context, server *control.Server) error {
 	inner, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
+	d.running = inner
 	group, failed := errgroup.WithContext(inner)
 	go d.keeper.run(inner)
 	go d.garper.run(inner)
@@ -241,9 +222,7 @@ func (d *Daemon) serve(ctx context.Context, server *control.Server) error {
 	// Machines learn of their interfaces and of what they track before they
 	// start, so that one whose interface is down is in fault from the beginning.
 	d.links.look()
-	watching, endWatching := context.WithCancel(inner)
-	defer endWatching()
-	group.Go(func() error { return d.trackers.run(watching) })
+	d.trackers.start(inner)
 	d.trackers.awaitFirst(ctx)
 	for _, l := range d.loops {
 		l.post(func() {
@@ -254,6 +233,16 @@ func (d *Daemon) serve(ctx context.Context, server *control.Server) error {
 		})
 	}
 	group.Go(func() error { return d.links.run(inner) })
+	group.Go(func() error {
+		for {
+			select {
+			case <-inner.Done():
+				return nil
+			case <-d.opts.Reload:
+				d.Reload(inner, false)
+			}
+		}
+	})
 	group.Go(func() error { return d.feedWatchdog(inner) })
 	d.log.Info("running", "version", d.opts.Version, "instances", len(d.cfg.Instances), "config", d.opts.ConfigFile)
 	d.notify(sdnotify.Ready(fmt.Sprintf("%d instances", len(d.cfg.Instances))))
@@ -262,8 +251,9 @@ func (d *Daemon) serve(ctx context.Context, server *control.Server) error {
 	case <-ctx.Done():
 	case <-failed.Done():
 	}
+	d.reloading.Lock() // the last one ends first, and there is no other
 	d.notify(sdnotify.Stopping("handing the addresses over"))
-	endWatching()
+	watchesEnd := d.trackers.end(nil)
 	stopped := d.shutdown()
 	for _, l := range d.loops {
 		stopped = l.stop() && stopped
@@ -273,6 +263,7 @@ func (d *Daemon) serve(ctx context.Context, server *control.Server) error {
 	}
 	d.told.close()
 	d.runScript(context.WithoutCancel(ctx), "shutdown_script", d.cfg.Global.ShutdownScript, d.cfg.Global.ShutdownScriptTimeout)
+	watchesEnd()
 	cancel()
 	end := time.After(loopEndTimeout)
 	for _, ended := range []<-chan struct{}{d.keeper.ended, d.garper.ended} {
@@ -351,22 +342,29 @@ func (d *Daemon) feedWatchdog(ctx context.Context) error {
 		return nil
 	}
 	w := sdnotify.NewWatchdog(interval, d.notify)
-	members := make([]*sdnotify.Member, len(d.loops))
-	for i := range members {
-		members[i] = w.Join()
-	}
-	var idle *sdnotify.Member // speaks for a daemon that has nothing to run
-	if len(members) == 0 {
-		idle = w.Join()
-	}
+	members := make(map[*loop]*sdnotify.Member)
+	idle := w.Join() // speaks for a daemon that has nothing to run
 	ticker := time.NewTicker(interval / 4)
 	defer ticker.Stop()
 	for {
-		for i, l := range d.loops {
-			l.post(func() { members[i].Beat(time.Now()) })
+		now := time.Now()
+		idle.Beat(now)
+		d.mu.RLock()
+		loops := d.loops
+		d.mu.RUnlock()
+		for l, m := range members {
+			if !slices.Contains(loops, l) {
+				m.Leave(now)
+				delete(members, l)
+			}
 		}
-		if idle != nil {
-			idle.Beat(time.Now())
+		for _, l := range loops {
+			m := members[l]
+			if m == nil {
+				m = w.Join()
+				members[l] = m
+			}
+			l.post(func() { m.Beat(time.Now()) })
 		}
 		select {
 		case <-ctx.Done():

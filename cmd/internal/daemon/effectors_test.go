@@ -423,7 +423,8 @@ func TestALimitedGapHoldsOnEachInterfaceForEachKind(t *testing.T) {
 			func(int) (frameSender, error) { return sender, nil },
 			func(string) (time.Duration, time.Duration) { return 100 * time.Millisecond, 0 })
 		go g.run(ctx)
-		inst := &instance{cfg: config.Instance{GARP: config.GARP{MasterRepeat: 5}}, log: quiet()}
+		inst := &instance{}
+		inst.adopt(newSettings(config.Instance{GARP: config.GARP{MasterRepeat: 5}}, quiet()))
 		a := vrrp.Address{IP: netip.MustParseAddr("192.0.2.10"), Interface: "eth0"}
 		b := vrrp.Address{IP: netip.MustParseAddr("192.0.2.11"), Interface: "eth0"}
 		g.announce(inst, []vrrp.Address{a, b}, true)

@@ -25,6 +25,8 @@ type syncGroup struct {
 	settling []*instance
 	untold   []notify.Event
 	last     vrrp.Transition
+
+	dissolved vrrp.GroupSnapshot // what it was when its members left
 }
 
 // join makes a group of instances of one loop, before any of them is stepped.
@@ -100,4 +102,52 @@ func loopNames(cfg *config.Config) map[string]string {
 		}
 	}
 	return names
+}
+
+// adopt makes a group of instances of one loop that may run already; was is the
+// state of the group that it continues. The loop's goroutine calls it.
+func adopt(cfg config.SyncGroup, members []*instance, was vrrp.GroupSnapshot, log *slog.Logger, told *notifications) *syncGroup {
+	now := time.Now()
+	g := &syncGroup{cfg: cfg, log: log.With("sync_group", cfg.Name), members: members, told: told}
+	machines := make([]vrrp.GroupMember, len(members))
+	for i, inst := range members {
+		if inst.group != nil {
+			inst.leaveGroup(now)
+		}
+		inst.group, inst.member = g, i
+		machines[i] = vrrp.GroupMember{Name: inst.cfg.Name, Machine: inst.m}
+	}
+	var actions []vrrp.GroupAction
+	g.g, actions = vrrp.Adopt(now, cfg.Name, was, machines)
+	l := members[0].loop()
+	for _, a := range actions {
+		if a.Member < 0 {
+			l.effects = append(l.effects, effect{group: g, action: a.Action})
+			continue
+		}
+		l.want(members[a.Member], a.Action)
+	}
+	for _, inst := range members {
+		l.wakeAsWanted(inst)
+		inst.dateFaults()
+	}
+	return g
+}
+
+// leaveGroup makes the instance independent of its group, which is dissolved.
+func (inst *instance) leaveGroup(now time.Time) {
+	g := inst.group
+	if g.dissolved.Since.IsZero() {
+		g.dissolved = g.g.Snapshot()
+	}
+	if len(inst.untold) > 0 {
+		g.told.flush(inst)
+	}
+	inst.group = nil
+	l := inst.loop()
+	for _, a := range inst.m.Leave(now) {
+		l.want(inst, a)
+	}
+	l.wakeAsWanted(inst)
+	inst.dateFaults()
 }

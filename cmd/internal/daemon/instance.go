@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"vipd/cmd/internal/logging"
@@ -26,17 +27,12 @@ const historyLength = 32
 
 // An instance is one virtual router: the machine, and all that is needed to
 // turn datagrams into its events and its actions into datagrams. Its loop's
-// goroutine owns it; what others may read does not change after newInstance.
+// goroutine owns it; others may read what shared returns.
 type instance struct {
-	// Never changes.
-	cfg       config.Instance
-	loop      *loop
-	log       *slog.Logger
-	addresses map[vrrp.Address]netif.Address
-	order     []vrrp.Address // advertised, then excluded
-	noTrack   map[vrrp.Address]bool
-	early     time.Duration
+	*settings // of the loop's goroutine
+	home      atomic.Pointer[loop]
 	announced announceCount
+	current   atomic.Pointer[settings]
 
 	m      *vrrp.Machine
 	group  *syncGroup // nil: none
@@ -50,6 +46,9 @@ type instance struct {
 	socketError   error
 	socketRetries bool // a timer runs
 	advertised    int  // how many of order are advertised: what fits the MTU
+
+	removing bool // the configuration does not have it any more
+	gone     bool // and it has ended
 
 	heapAt int // index in the loop's heap, -1 when not in it
 	wakeAt time.Time
@@ -110,13 +109,71 @@ type passed struct {
 	vrrp.Transition
 }
 
+// settings are what follows from the configuration of an instance. They do not
+// change: a new configuration makes new ones.
+type settings struct {
+	cfg       config.Instance
+	log       *slog.Logger
+	addresses map[vrrp.Address]netif.Address
+	order     []vrrp.Address // advertised, then excluded
+	noTrack   map[vrrp.Address]bool
+	early     time.Duration
+	machine   vrrp.Config
+}
+
+func newSettings(cfg config.Instance, log *slog.Logger) *settings {
+	s := &settings{
+		cfg:       cfg,
+		log:       log.With("instance", cfg.Name, "interface", cfg.Interface, "vrid", cfg.VRID),
+		early:     min(batchWindow, cfg.AdvertInterval/20),
+		addresses: make(map[vrrp.Address]netif.Address),
+		noTrack:   make(map[vrrp.Address]bool),
+	}
+	for _, set := range [][]config.Address{cfg.Addresses, cfg.Excluded} {
+		for _, a := range set {
+			key := vrrp.Address{IP: a.Prefix.Addr(), Interface: a.Interface}
+			if _, twice := s.addresses[key]; twice {
+				continue
+			}
+			s.addresses[key] = kernelAddress(a)
+			s.noTrack[key] = a.NoTrack
+			s.order = append(s.order, key)
+		}
+	}
+	s.machine = machineConfig(cfg, s.order)
+	return s
+}
+
+// post has f run with the instance in the goroutine of its loop, wherever it is
+// by then.
+func (inst *instance) post(f func(*instance)) {
+	l := inst.loop()
+	l.post(func() {
+		switch {
+		case inst.loop() != l:
+			inst.post(f)
+		case !inst.gone:
+			f(inst)
+		}
+	})
+}
+
+// loop returns the loop that owns the instance. It changes only in that loop's
+// goroutine.
+func (inst *instance) loop() *loop { return inst.home.Load() }
+
+// shared returns the present settings to whoever is not the loop's goroutine.
+func (inst *instance) shared() *settings { return inst.current.Load() }
+
+// adopt gives the instance its settings.
+func (inst *instance) adopt(s *settings) {
+	inst.settings = s
+	inst.current.Store(s)
+}
+
 func newInstance(cfg config.Instance, l *loop, log *slog.Logger) *instance {
 	inst := &instance{
-		cfg: cfg, loop: l, heapAt: -1,
-		log:        log.With("instance", cfg.Name, "interface", cfg.Interface, "vrid", cfg.VRID),
-		early:      min(batchWindow, cfg.AdvertInterval/20),
-		addresses:  make(map[vrrp.Address]netif.Address),
-		noTrack:    make(map[vrrp.Address]bool),
+		heapAt:     -1,
 		seen:       make(map[vrrp.Address]time.Time),
 		mismatches: make(map[netip.Addr]mismatch),
 		refused:    make(map[netip.Addr]refusal),
@@ -126,19 +183,10 @@ func newInstance(cfg config.Instance, l *loop, log *slog.Logger) *instance {
 		sendErrors: make(map[string]int),
 		advertised: len(cfg.Addresses),
 	}
-	for _, set := range [][]config.Address{cfg.Addresses, cfg.Excluded} {
-		for _, a := range set {
-			key := vrrp.Address{IP: a.Prefix.Addr(), Interface: a.Interface}
-			if _, twice := inst.addresses[key]; twice {
-				continue
-			}
-			inst.addresses[key] = kernelAddress(a)
-			inst.noTrack[key] = a.NoTrack
-			inst.order = append(inst.order, key)
-		}
-	}
-	inst.m = vrrp.New(machineConfig(cfg, inst.order))
-	inst.setTracks(cfg.Tracks)
+	inst.home.Store(l)
+	inst.adopt(newSettings(cfg, log))
+	inst.m = vrrp.New(inst.machine)
+	inst.setTracks(cfg.Tracks, nothingKnown)
 	inst.setExpect()
 	return inst
 }
@@ -218,13 +266,13 @@ func (inst *instance) setLink(view linkView) {
 	faults := slices.Clone(view.faults)
 	inst.socketError = nil
 	if view.usable {
-		if err := inst.loop.attach(inst, inst.portKey()); err != nil {
-			faults = append(faults, inst.loop.socketFault(inst, err))
+		if err := inst.loop().attach(inst, inst.portKey()); err != nil {
+			faults = append(faults, inst.loop().socketFault(inst, err))
 		}
 	} else {
-		inst.loop.detachLater(inst)
+		inst.loop().detachLater(inst)
 	}
-	inst.loop.step(inst, time.Now(), vrrp.Link{Source: view.source, Faults: faults})
+	inst.loop().step(inst, time.Now(), vrrp.Link{Source: view.source, Faults: faults})
 	inst.dateFaults()
 	inst.reconcile()
 }
@@ -246,7 +294,7 @@ func (l *loop) socketFault(inst *instance, err error) vrrp.Fault {
 	if !inst.socketRetries {
 		inst.socketRetries = true
 		time.AfterFunc(socketRetry, func() {
-			l.post(func() {
+			inst.post(func(inst *instance) {
 				inst.socketRetries = false
 				if inst.socketError != nil {
 					inst.setLink(inst.view)
@@ -336,7 +384,7 @@ func (inst *instance) reconcile() {
 	if waiting && !inst.looksAgain {
 		inst.looksAgain = true
 		time.AfterFunc(patience, func() {
-			inst.loop.post(func() {
+			inst.post(func(inst *instance) {
 				inst.looksAgain = false
 				inst.reconcile()
 			})
@@ -352,7 +400,7 @@ func (inst *instance) reconcile() {
 	if inst.notes.Once("lost") {
 		inst.log.Warn("somebody removed addresses of this master; putting them back, and from now on only counting (restored, in status)", "addresses", lost)
 	}
-	inst.loop.step(inst, now, vrrp.AddressLost{Addrs: lost})
+	inst.loop().step(inst, now, vrrp.AddressLost{Addrs: lost})
 }
 
 // dateFaults remembers since when each fault has been there.
@@ -385,7 +433,7 @@ func (inst *instance) mayRestore(now time.Time) bool {
 		if !inst.looksAgain {
 			inst.looksAgain = true
 			time.AfterFunc(wait, func() {
-				inst.loop.post(func() {
+				inst.post(func(inst *instance) {
 					inst.looksAgain = false
 					inst.reconcile()
 				})

@@ -157,6 +157,30 @@ func openJournal(runDir string, log *slog.Logger, table addressTable, find addre
 	return j, j.write()
 }
 
+// want takes note of addresses that a new configuration has. Those that are on
+// the host already, and were not vipd's before, are not.
+func (j *journal) want(wanted []netif.Address, find addressFinder) {
+	fresh := false
+	j.mu.Lock()
+	for _, a := range wanted {
+		key := addressKey(a)
+		if _, known := j.ours[key]; known {
+			j.ours[key] = a.Prefix
+			continue
+		}
+		if _, present := find(key); !present {
+			j.ours[key], fresh = a.Prefix, true
+		}
+	}
+	j.mu.Unlock()
+	if !fresh {
+		return
+	}
+	if err := j.write(); err != nil {
+		j.log.Error("cannot record which addresses are vipd's", "error", err)
+	}
+}
+
 // owns reports whether an address that is on the host is there because of vipd.
 func (j *journal) owns(a vrrp.Address, find addressFinder) bool {
 	j.mu.Lock()

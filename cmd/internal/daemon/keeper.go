@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"slices"
 	"time"
 
 	"vipd/netif"
@@ -49,22 +50,34 @@ type keeper struct {
 	// Only the keeper's goroutine uses what follows.
 	holds map[*instance]*hold
 	queue []*hold // those with addresses still to add, in turn
+	// While a new configuration is carried out nothing is removed, so that an
+	// address which moves from one instance to another is never gone.
+	moving bool
 }
 
 // A hold is what the keeper knows of one instance.
 type hold struct {
-	inst   *instance
-	wanted bool
-	epoch  uint64
-	todo   []vrrp.Address          // to be added
-	added  map[vrrp.Address]bool   // in place: true if this keeper put it there
-	failed map[vrrp.Address]string // and why
-	on     map[string]int          // the index that the interface of that name had then
-	queued bool
-	first  bool // nothing of this request was added yet
+	inst     *instance
+	settings *settings // those of the last request
+	wanted   bool
+	epoch    uint64                  // of the last request
+	todo     []vrrp.Address          // to be added
+	added    map[vrrp.Address]placed // in place
+	leaving  []vrrp.Address          // to be removed
+	failed   map[vrrp.Address]string // and why
+	on       map[string]int          // the index that the interface of that name had then
+	queued   bool
+	first    bool // nothing of this request was added yet
 
-	retrying bool // a retry is on its way
+	reign    uint64 // a number for each time that addresses are wanted after they were not
+	retrying bool   // a retry is on its way
 	retries  int
+}
+
+// placed is an address that is in place.
+type placed struct {
+	ours bool // this keeper put it there
+	as   netif.Address
 }
 
 var _ addressHolder = (*keeper)(nil)
@@ -77,12 +90,39 @@ func newKeeper(log *slog.Logger, table addressTable, j *journal) *keeper {
 	}
 }
 
-func (k *keeper) hold(inst *instance, epoch uint64, addrs []vrrp.Address, restore bool) {
-	k.inbox.put(func() { k.want(inst, epoch, addrs, restore) })
+func (k *keeper) hold(inst *instance, epoch uint64, addrs []vrrp.Address) {
+	s := inst.settings
+	k.inbox.put(func() { k.want(inst, s, epoch, addrs) })
 }
 
-func (k *keeper) release(inst *instance) {
-	k.inbox.put(func() { k.unwant(inst) })
+func (k *keeper) release(inst *instance, addrs []vrrp.Address) {
+	k.inbox.put(func() { k.unwant(inst, addrs) })
+}
+
+// update has the instance's addresses in place as its new settings say, if it
+// holds any: with another label, or another prefix length.
+func (k *keeper) update(inst *instance, s *settings) {
+	k.inbox.put(func() { k.reform(inst, s) })
+}
+
+// move has nothing removed until moved.
+func (k *keeper) move() { k.inbox.put(func() { k.moving = true }) }
+
+// moved has everything added that is waiting to be, and then removes what was to
+// be removed since move and nobody else holds.
+func (k *keeper) moved() {
+	k.inbox.put(func() {
+		for len(k.queue) > 0 {
+			k.work()
+		}
+		for _, h := range k.holds {
+			k.inherit(h)
+		}
+		k.moving = false
+		for _, h := range k.holds {
+			k.drop(h)
+		}
+	})
 }
 
 // settle returns when everything asked for before it has been tried, and an
@@ -92,9 +132,7 @@ func (k *keeper) settle(ctx context.Context) error {
 	k.inbox.put(func() {
 		left := 0
 		for _, h := range k.holds {
-			if !h.wanted {
-				left += len(h.added)
-			}
+			left += len(h.leaving)
 		}
 		done <- left
 	})
@@ -130,19 +168,23 @@ func (k *keeper) run(ctx context.Context) {
 	}
 }
 
-func (k *keeper) want(inst *instance, epoch uint64, addrs []vrrp.Address, restore bool) {
+// want adds to what an instance holds.
+func (k *keeper) want(inst *instance, s *settings, epoch uint64, addrs []vrrp.Address) {
 	h := k.holds[inst]
 	if h == nil {
-		h = &hold{inst: inst, added: make(map[vrrp.Address]bool), failed: make(map[vrrp.Address]string), on: make(map[string]int)}
+		h = &hold{inst: inst, added: make(map[vrrp.Address]placed), failed: make(map[vrrp.Address]string), on: make(map[string]int)}
 		k.holds[inst] = h
 	}
-	h.wanted, h.epoch, h.first = true, epoch, true
-	if restore {
-		h.todo = append(h.todo, addrs...)
-	} else {
-		h.todo = append(h.todo[:0], addrs...)
+	if !h.wanted {
+		h.wanted, h.todo = true, nil
+		h.reign++
 		h.retries, h.retrying = 0, false
 		clear(h.failed)
+	}
+	h.settings, h.epoch, h.first = s, epoch, true
+	h.todo = append(h.todo, addrs...)
+	if len(h.leaving) > 0 {
+		h.leaving = slices.DeleteFunc(h.leaving, func(a vrrp.Address) bool { return slices.Contains(addrs, a) })
 	}
 	k.enqueue(h)
 }
@@ -154,44 +196,121 @@ func (k *keeper) enqueue(h *hold) {
 	}
 }
 
-// unwant removes what the keeper has added for the instance. An address that
-// was there before is not the keeper's to remove.
-func (k *keeper) unwant(inst *instance) {
+// unwant removes addresses of an instance, all if addrs is nil, in the order of
+// the configuration, as keepalived does. Those that were there before stay.
+func (k *keeper) unwant(inst *instance, addrs []vrrp.Address) {
 	h := k.holds[inst]
 	if h == nil {
 		return
 	}
-	h.wanted, h.todo = false, nil
-	clear(h.failed)
-	var keys []vrrp.Address
-	var gone []netif.Address
-	// In the order of the configuration, as keepalived does.
-	for _, a := range inst.order {
-		if h.added[a] {
-			keys = append(keys, a)
-			gone = append(gone, k.where(h, inst.addresses[a]))
+	if addrs == nil {
+		h.wanted, h.todo = false, nil
+		clear(h.failed)
+		addrs = h.settings.order
+	} else {
+		h.todo = slices.DeleteFunc(h.todo, func(a vrrp.Address) bool { return slices.Contains(addrs, a) })
+		for _, a := range addrs {
+			delete(h.failed, a)
 		}
 	}
-	left := make(map[vrrp.Address]bool)
-	for i, res := range k.table.Remove(gone) {
-		if res.Err != nil {
-			left[keys[i]] = true
-			inst.log.Error("cannot remove an address: it may now be on two machines; trying again",
-				"address", gone[i].Prefix, "error", res.Err)
+	for _, a := range addrs {
+		if _, ok := h.added[a]; ok {
+			h.leaving = append(h.leaving, a)
 		}
 	}
-	h.added = left
-	if len(left) == 0 {
-		delete(k.holds, inst)
+	k.drop(h)
+}
+
+// drop removes what is to leave, and tries again later what cannot be removed.
+func (k *keeper) drop(h *hold) {
+	if k.moving {
 		return
 	}
-	time.AfterFunc(removeRetry, func() {
-		k.inbox.put(func() {
-			if k.holds[inst] == h && !h.wanted {
-				k.unwant(inst)
-			}
+	var keys []vrrp.Address
+	var gone []netif.Address
+	for _, a := range h.leaving {
+		p := h.added[a]
+		if !p.ours {
+			delete(h.added, a)
+			continue
+		}
+		keys = append(keys, a)
+		gone = append(gone, k.where(h, p.as))
+	}
+	h.leaving = nil
+	for i, res := range k.table.Remove(gone) {
+		if res.Err == nil {
+			delete(h.added, keys[i])
+			continue
+		}
+		h.leaving = append(h.leaving, keys[i])
+		h.settings.log.Error("cannot remove an address: it may now be on two machines; trying again",
+			"address", gone[i].Prefix, "error", res.Err)
+	}
+	switch {
+	case len(h.leaving) > 0:
+		time.AfterFunc(removeRetry, func() {
+			k.inbox.put(func() {
+				if k.holds[h.inst] == h {
+					k.drop(h)
+				}
+			})
 		})
+	case !h.wanted:
+		delete(k.holds, h.inst)
+	}
+}
+
+// inherit leaves addresses in place that are to leave and that another instance
+// holds in the same form: it removes them one day.
+func (k *keeper) inherit(h *hold) {
+	h.leaving = slices.DeleteFunc(h.leaving, func(a vrrp.Address) bool {
+		p := h.added[a]
+		for _, other := range k.holds {
+			q, ok := other.added[a]
+			if other == h || !other.wanted || !ok || q.as.Prefix != p.as.Prefix || slices.Contains(other.leaving, a) {
+				continue
+			}
+			q.ours = q.ours || p.ours
+			other.added[a] = q
+			other.on[a.Interface] = h.on[a.Interface]
+			delete(h.added, a)
+			return true
+		}
+		return false
 	})
+}
+
+// reform puts the addresses that an instance holds into another form.
+func (k *keeper) reform(inst *instance, s *settings) {
+	h := k.holds[inst]
+	if h == nil {
+		return
+	}
+	h.settings = s
+	for a, p := range h.added {
+		as, ok := s.addresses[a]
+		if !ok || !p.ours || as == p.as || slices.Contains(h.leaving, a) {
+			continue
+		}
+		old, fresh := []netif.Address{k.where(h, p.as)}, []netif.Address{as}
+		if as.Prefix != p.as.Prefix { // another address to the kernel: never none
+			k.reformed(h, a, as, k.table.Add(fresh)[0].Err)
+			k.reformed(h, a, as, k.table.Remove(old)[0].Err)
+		} else {
+			k.reformed(h, a, as, k.table.Remove(old)[0].Err)
+			k.reformed(h, a, as, k.table.Add(fresh)[0].Err)
+		}
+	}
+}
+
+// reformed takes note of one step of reform.
+func (k *keeper) reformed(h *hold, a vrrp.Address, as netif.Address, err error) {
+	if err != nil {
+		h.settings.log.Error("cannot change an address", "address", as.Prefix, "error", err)
+		return
+	}
+	h.added[a] = placed{ours: true, as: as}
 }
 
 // where returns an address as it is to be removed: from the interface it was put
@@ -241,7 +360,7 @@ func (k *keeper) work() {
 		}
 		for _, a := range h.todo[:n] {
 			batch = append(batch, wish{h, a})
-			wanted = append(wanted, h.inst.addresses[a])
+			wanted = append(wanted, h.settings.addresses[a])
 		}
 		h.todo = h.todo[n:]
 		k.enqueue(h)
@@ -274,12 +393,12 @@ func (k *keeper) added(batch []wish, wanted []netif.Address, results []netif.Res
 		ready = append(ready, a)
 		switch {
 		case !res.Existed, k.ours(a):
-			h.added[a] = true
+			h.added[a] = placed{ours: true, as: wanted[i]}
 			k.remember(h, a.Interface)
-		case !h.added[a]:
-			h.added[a] = false
+		case !h.added[a].ours:
+			h.added[a] = placed{as: wanted[i]}
 			k.journal.foreign(wanted[i])
-			h.inst.log.Warn("the address is on this host already; vipd did not add it and will not remove it", "address", wanted[i].Prefix)
+			h.settings.log.Warn("the address is on this host already; vipd did not add it and will not remove it", "address", wanted[i].Prefix)
 		}
 	}
 	if len(ready) > 0 {
@@ -299,7 +418,7 @@ func (k *keeper) ours(a vrrp.Address) bool {
 func (k *keeper) failedToAdd(h *hold, a vrrp.Address, err error) {
 	if why := err.Error(); h.failed[a] != why {
 		h.failed[a] = why
-		h.inst.log.Error("cannot add an address", "address", a, "error", err)
+		h.settings.log.Error("cannot add an address", "address", a, "error", err)
 	}
 	k.report(h, vrrp.AddressReady{Epoch: h.epoch, Addrs: []vrrp.Address{a}, Err: err})
 	if h.retrying {
@@ -308,17 +427,17 @@ func (k *keeper) failedToAdd(h *hold, a vrrp.Address, err error) {
 	h.retrying = true
 	delay := min(addRetryMin<<min(h.retries, 5), addRetryMax)
 	h.retries++
-	epoch := h.epoch
-	time.AfterFunc(delay, func() { k.inbox.put(func() { k.retry(h, epoch) }) })
+	reign := h.reign
+	time.AfterFunc(delay, func() { k.inbox.put(func() { k.retry(h, reign) }) })
 }
 
 // retry puts the addresses that could not be added back in line.
-func (k *keeper) retry(h *hold, epoch uint64) {
-	if !h.wanted || h.epoch != epoch {
+func (k *keeper) retry(h *hold, reign uint64) {
+	if !h.wanted || h.reign != reign {
 		return
 	}
 	h.retrying = false
-	for _, a := range h.inst.order {
+	for _, a := range h.settings.order {
 		if _, ok := h.failed[a]; ok {
 			h.todo = append(h.todo, a)
 		}
@@ -327,7 +446,7 @@ func (k *keeper) retry(h *hold, epoch uint64) {
 }
 
 func (k *keeper) report(h *hold, ev vrrp.AddressReady) {
-	h.inst.loop.post(func() { h.inst.loop.step(h.inst, time.Now(), ev) })
+	h.inst.post(func(inst *instance) { inst.loop().step(inst, time.Now(), ev) })
 }
 
 var _ addressTable = (*netif.Handle)(nil)

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -40,13 +41,39 @@ func (v *linkView) equal(w *linkView) bool {
 // links follows the host's interfaces and addresses and tells every instance
 // what became of its own.
 type links struct {
-	watcher   *netif.Watcher
-	journal   *journal
+	watcher *netif.Watcher
+	journal *journal
+	garper  *garper
+	current atomic.Pointer[netif.Snapshot]
+
+	mu        sync.Mutex
 	loops     []*loop
-	garper    *garper
+	instances []*instance
 	announced []string // the interfaces any address belongs on
 	last      map[*instance]linkView
-	current   atomic.Pointer[netif.Snapshot]
+}
+
+// set gives the instances that are told from now on.
+func (w *links) set(loops []*loop, instances []*instance) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.loops, w.instances, w.announced = loops, instances, nil
+	seen := make(map[string]bool)
+	for _, inst := range instances {
+		for _, a := range inst.shared().order {
+			if !seen[a.Interface] {
+				seen[a.Interface] = true
+				w.announced = append(w.announced, a.Interface)
+			}
+		}
+	}
+}
+
+// forget forgets an instance that has ended.
+func (w *links) forget(inst *instance) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.last, inst)
 }
 
 // run follows the changes until the context ends, or the kernel's notifications
@@ -74,20 +101,29 @@ func (w *links) run(ctx context.Context) error {
 func (w *links) look() {
 	s := w.watcher.Snapshot()
 	w.current.Store(s)
-	for _, l := range w.loops {
-		var news []func()
-		for _, inst := range l.instances {
-			view := w.view(s, inst)
-			if last, ok := w.last[inst]; ok && view.equal(&last) {
-				news = append(news, func() {
-					inst.view.present = view.present
-					inst.reconcile()
-				})
-				continue
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	news := make(map[*loop][]func())
+	for _, inst := range w.instances {
+		l := inst.loop()
+		view := w.view(s, inst)
+		last, ok := w.last[inst]
+		same := ok && view.equal(&last)
+		w.last[inst] = view
+		news[l] = append(news[l], func() {
+			switch {
+			case inst.loop() != l: // it has moved meanwhile
+				inst.post(func(inst *instance) { inst.setLink(view) })
+			case inst.gone:
+			case same:
+				inst.view.present = view.present
+				inst.reconcile()
+			default:
+				inst.setLink(view)
 			}
-			w.last[inst] = view
-			news = append(news, func() { inst.setLink(view) })
-		}
+		})
+	}
+	for l, news := range news {
 		l.post(func() {
 			for _, f := range news {
 				f()
@@ -113,7 +149,7 @@ func (w *links) announceOn(s *netif.Snapshot) []int {
 
 // view judges the interfaces for one instance.
 func (w *links) view(s *netif.Snapshot, inst *instance) linkView {
-	cfg := inst.cfg
+	cfg := inst.shared().cfg
 	v := linkView{present: func(a vrrp.Address) bool {
 		link, ok := s.Link(a.Interface)
 		return ok && s.Has(link.Index, a.IP)
@@ -176,14 +212,14 @@ func downDetail(link netif.Link) string {
 // the interface that is not a virtual one vipd has put there. An owner's own
 // address is as good as any.
 func (w *links) source(s *netif.Snapshot, inst *instance, link netif.Link) netip.Addr {
-	if inst.cfg.SourceIP.IsValid() {
-		return inst.cfg.SourceIP
+	if cfg := inst.shared().cfg; cfg.SourceIP.IsValid() {
+		return cfg.SourceIP
 	}
 	find := finder(s)
 	virtual := func(a netip.Addr) bool {
 		return w.journal.owns(vrrp.Address{IP: a, Interface: link.Name}, find)
 	}
-	a, _ := s.Primary(link.Index, netif.Family(inst.cfg.Family), virtual)
+	a, _ := s.Primary(link.Index, netif.Family(inst.shared().cfg.Family), virtual)
 	return a
 }
 

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"vipd/arp"
 	"vipd/cmd/internal/logging"
 	"vipd/vrrp"
 	"vipd/vrrp/vrrpconn"
@@ -53,8 +54,9 @@ var _ transport = (*vrrpconn.Conn)(nil)
 // An addressHolder keeps the addresses of masters in place. Its methods never
 // block; results arrive as [vrrp.AddressReady] through the loop's inbox.
 type addressHolder interface {
-	hold(inst *instance, epoch uint64, addrs []vrrp.Address, restore bool)
-	release(inst *instance)
+	hold(inst *instance, epoch uint64, addrs []vrrp.Address)
+	release(inst *instance, addrs []vrrp.Address) // nil: all
+	update(inst *instance, s *settings)
 }
 
 // An announcer sends gratuitous ARP and unsolicited neighbour advertisements
@@ -65,6 +67,7 @@ type announcer interface {
 	reannounce(inst *instance)
 	lost(inst *instance, addrs []vrrp.Address)
 	stop(inst *instance)
+	retime(inst *instance, timing arp.Timing)
 }
 
 // A loop is the one goroutine that owns an interface: its sockets, and the
@@ -369,10 +372,14 @@ func (l *loop) carryOut(e effect) {
 		if a.Restore {
 			l.ann.lost(e.inst, a.Addrs)
 		}
-		l.addrs.hold(e.inst, a.Epoch, a.Addrs, a.Restore)
+		l.addrs.hold(e.inst, a.Epoch, a.Addrs)
 	case vrrp.RemoveAddresses:
-		l.ann.stop(e.inst)
-		l.addrs.release(e.inst)
+		if a.Addrs == nil {
+			l.ann.stop(e.inst)
+		} else {
+			l.ann.lost(e.inst, a.Addrs)
+		}
+		l.addrs.release(e.inst, a.Addrs)
 	case vrrp.Announce:
 		l.ann.announce(e.inst, a.Addrs, a.Settled)
 		if a.Settled {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -50,7 +51,7 @@ type notifications struct {
 
 // newNotifications makes ready to tell what the configuration asks for. A
 // command that cannot be run, ever, is in problems.
-func newNotifications(cfg *config.Config, p *programs, log *slog.Logger) (*notifications, error) {
+func newNotifications(cfg *config.Config, p *programs, log *slog.Logger, same teller) (*notifications, error) {
 	n := &notifications{log: log, programs: p, mail: cfg.Global.Mail, router: cfg.Global.RouterID, scripts: make(map[*config.Command]command.Spec)}
 	if n.router == "" {
 		n.router, _ = os.Hostname()
@@ -68,12 +69,71 @@ func newNotifications(cfg *config.Config, p *programs, log *slog.Logger) (*notif
 	if m := cfg.Global.Mail; m != nil {
 		nc.Mailer = mailer(m)
 	}
+	if n.n = same; same != nil {
+		return n, nil
+	}
 	notifier, err := notify.New(nc)
 	if err != nil {
 		return nil, err
 	}
 	n.n = notifier
 	return n, nil
+}
+
+// ifSame returns who carries the notifications out, if that can go on doing so
+// with a new configuration, else nil. Pipes that stay keep their readers.
+func (n *notifications) ifSame(old, new *config.Config) teller {
+	if n == nil || old.Global.NotifyTimeout != new.Global.NotifyTimeout || !sameMail(old.Global.Mail, new.Global.Mail) ||
+		!slices.EqualFunc(old.Global.NotifyFIFOs, new.Global.NotifyFIFOs, sameFIFO) {
+		return nil
+	}
+	return n.n
+}
+
+func sameMail(a, b *config.Mail) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	x, y := *a, *b
+	to := slices.Equal(x.To, y.To)
+	x.To, y.To = nil, nil
+	return to && reflect.DeepEqual(x, y)
+}
+
+func sameFIFO(a, b config.FIFO) bool {
+	return a.Path == b.Path && a.User == b.User && a.Group == b.Group && sameCommand(a.Script, b.Script)
+}
+
+func sameCommand(a, b *config.Command) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return slices.Equal(a.Argv, b.Argv) && a.User == b.User && a.Group == b.Group && a.Supplementary == b.Supplementary
+}
+
+// closeUnless ends what carries the notifications out, unless others use it.
+func (n *notifications) closeUnless(others *notifications) {
+	if n != nil && n.n != others.n {
+		go n.close()
+	}
+}
+
+// removed tells that an instance is no longer in the configuration, as
+// keepalived does: DELETED if asked for by notify_deleted, else FAULT, unless it
+// was in that state.
+func (n *notifications) removed(inst *instance, was vrrp.State) {
+	if n == nil {
+		return
+	}
+	n.abandon(inst)
+	state := "FAULT"
+	switch {
+	case inst.cfg.Notify.ReportDeleted:
+		state = "DELETED"
+	case was == vrrp.FaultState || was == vrrp.Init:
+		return
+	}
+	n.n.Notify(n.event(inst, state, vrrp.Transition{From: was, To: vrrp.FaultState, Reason: vrrp.Reason{Kind: vrrp.ReasonReconfigured}}))
 }
 
 // prepare looks up the users of all scripts of one instance or group.

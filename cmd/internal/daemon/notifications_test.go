@@ -215,11 +215,11 @@ func TestATrackedObjectMovesThePriorityThatIsAdvertised(t *testing.T) {
 			said     []string
 		}{
 			{"nothing", func() {}, 150, nil},
-			{"the script fails", func() { r.inst.setTrack(0, checks.Report{State: checks.Down}) }, 130, []string{"VI_1 MASTER_PRIORITY"}},
-			{"the file has 4 in it", func() { r.inst.setTrack(1, checks.Report{State: checks.Up, Value: 4}) }, 142, []string{"VI_1 MASTER_PRIORITY"}},
+			{"the script fails", func() { r.inst.setTrack(config.TrackScript, "weighted", checks.Report{State: checks.Down}) }, 130, []string{"VI_1 MASTER_PRIORITY"}},
+			{"the file has 4 in it", func() { r.inst.setTrack(config.TrackFile, "file", checks.Report{State: checks.Up, Value: 4}) }, 142, []string{"VI_1 MASTER_PRIORITY"}},
 			{"the interface is up", func() { r.inst.setInterfaces([]bool{true}) }, 147, []string{"VI_1 MASTER_PRIORITY"}},
 			{"it still is", func() { r.inst.setInterfaces([]bool{true}) }, 147, nil},
-			{"the script succeeds", func() { r.inst.setTrack(0, checks.Report{State: checks.Up}) }, 167, []string{"VI_1 MASTER_PRIORITY"}},
+			{"the script succeeds", func() { r.inst.setTrack(config.TrackScript, "weighted", checks.Report{State: checks.Up}) }, 167, []string{"VI_1 MASTER_PRIORITY"}},
 		} {
 			r.post(step.do)
 			synctest.Wait()

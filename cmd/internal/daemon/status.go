@@ -21,22 +21,30 @@ var _ control.Source = (*Daemon)(nil)
 // Status implements control.Source. Every loop describes its own instances; one
 // that does not answer in time fails the whole.
 func (d *Daemon) Status(ctx context.Context) (control.Status, error) {
+	d.mu.RLock()
+	cfg, loops, trackers, told, lastReload := d.cfg, d.loops, d.trackers, d.told, d.lastReload
+	d.mu.RUnlock()
 	s := control.Status{
 		Time: time.Now(),
 		Daemon: control.Daemon{
-			Version: d.opts.Version, PID: os.Getpid(), RouterID: d.cfg.Global.RouterID, Started: d.started,
+			Version: d.opts.Version, PID: os.Getpid(), RouterID: cfg.Global.RouterID, Started: d.started,
 			ConfigFile: d.opts.ConfigFile, RunDir: d.opts.RunDir,
 		},
 	}
 	s.Daemon.Host, _ = os.Hostname()
+	s.Daemon.Reload = lastReload
+	if lastReload != nil && lastReload.Error != "" {
+		s.Daemon.Degraded = true
+		s.Daemon.Reasons = append(s.Daemon.Reasons, "the last reload was refused, and the configuration before it runs: "+lastReload.Error)
+	}
 	byName := make(map[string]control.Instance)
 	groups := make(map[string]control.SyncGroup)
 	type answer struct {
 		instances []control.Instance
 		groups    []control.SyncGroup
 	}
-	answers := make(chan answer, len(d.loops))
-	for _, l := range d.loops {
+	answers := make(chan answer, len(loops))
+	for _, l := range loops {
 		l.post(func() {
 			var out answer
 			for _, inst := range l.instances {
@@ -48,7 +56,7 @@ func (d *Daemon) Status(ctx context.Context) (control.Status, error) {
 			answers <- out
 		})
 	}
-	for range d.loops {
+	for range loops {
 		select {
 		case out := <-answers:
 			for _, inst := range out.instances {
@@ -61,12 +69,12 @@ func (d *Daemon) Status(ctx context.Context) (control.Status, error) {
 			return control.Status{}, ctx.Err()
 		}
 	}
-	for _, g := range d.cfg.SyncGroups {
+	for _, g := range cfg.SyncGroups {
 		if g, ok := groups[g.Name]; ok {
 			s.SyncGroups = append(s.SyncGroups, g)
 		}
 	}
-	for _, w := range d.trackers.watches {
+	for _, w := range trackers.watches {
 		check := w.status()
 		if check.Unrunnable != "" {
 			s.Daemon.Degraded = true
@@ -74,11 +82,11 @@ func (d *Daemon) Status(ctx context.Context) (control.Status, error) {
 		}
 		s.Checks = append(s.Checks, check)
 	}
-	if troubles := d.told.troubles(); len(troubles) > 0 {
+	if troubles := told.troubles(); len(troubles) > 0 {
 		s.Daemon.Degraded = true
 		s.Daemon.Reasons = append(s.Daemon.Reasons, troubles...)
 	}
-	for _, c := range d.cfg.Instances {
+	for _, c := range cfg.Instances {
 		inst := byName[c.Name]
 		if inst.Degraded {
 			s.Daemon.Degraded = true

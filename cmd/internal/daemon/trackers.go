@@ -39,95 +39,127 @@ type watch struct {
 	name    string
 	tracker checks.Tracker
 	shown   control.Check // what of it never changes
-	users   []watchUser
 	log     *slog.Logger
 	first   chan struct{} // closed at the first report
 
 	mu     sync.Mutex
+	users  []*instance
+	usedBy []string // their names
 	report checks.Report
 	known  bool // there was a report
+
+	// Only who starts and ends watches uses what follows.
+	cancel context.CancelFunc // nil: it does not run
+	ended  chan struct{}      // closed when nothing of it is left
 }
 
-// A watchUser is an instance that tracks an object, and where in its list.
-type watchUser struct {
-	inst  *instance
-	track int
+// A monitor is a ProcessMonitor that runs, or is about to.
+type monitor struct {
+	*checks.ProcessMonitor
+	cancel context.CancelFunc // nil: it does not run
+	ended  chan struct{}
 }
 
 // trackers watch all objects that some instance tracks.
 type trackers struct {
 	log     *slog.Logger
 	watches []*watch
-	monitor *checks.ProcessMonitor // nil: no process is tracked
+	monitor *monitor // nil: no process is tracked
 }
 
-// newTrackers makes a watch for every object that an instance tracks.
-func newTrackers(cfg *config.Config, programs *programs, instances []*instance, log *slog.Logger) *trackers {
+// newTrackers makes a watch for every object that an instance tracks. Of those
+// that were watched before, the ones that kept names go on, with what is known.
+// of returns the settings that an instance has with the new configuration.
+func newTrackers(cfg *config.Config, programs *programs, instances []*instance, of func(*instance) *settings, before *trackers, kept func(config.TrackKind, string) bool, log *slog.Logger) *trackers {
 	t := &trackers{log: log}
-	for _, c := range cfg.Scripts {
-		w := t.watch(config.TrackScript, c.Name, instances)
-		if w == nil {
-			continue
+	users := make(map[config.Track][]*instance)
+	for _, inst := range instances {
+		for _, track := range of(inst).cfg.Tracks {
+			key := config.Track{Kind: track.Kind, Name: track.Name}
+			users[key] = append(users[key], inst)
 		}
-		w.tracker = programs.script(c)
-		w.shown.Command, w.shown.User = c.Argv, c.User
-		w.timing(c.Timing)
+	}
+	add := func(kind config.TrackKind, name string, keep bool, fill func(*watch)) {
+		using := users[config.Track{Kind: kind, Name: name}]
+		if len(using) == 0 {
+			return
+		}
+		w := before.find(kind, name)
+		if w == nil || !keep || !kept(kind, name) {
+			old := w
+			w = &watch{
+				kind: kind, name: name, first: make(chan struct{}), log: log.With("check", name),
+				shown: control.Check{Name: name, Kind: kind.String()},
+			}
+			if old != nil { // until its first result, what was known holds
+				old.mu.Lock()
+				w.report = old.report
+				old.mu.Unlock()
+			}
+			fill(w)
+		}
+		w.mu.Lock()
+		w.users, w.usedBy = using, nil
+		for _, u := range using {
+			if name := of(u).cfg.Name; !slices.Contains(w.usedBy, name) {
+				w.usedBy = append(w.usedBy, name)
+			}
+		}
+		w.mu.Unlock()
+		t.watches = append(t.watches, w)
+	}
+	for _, c := range cfg.Scripts {
+		add(config.TrackScript, c.Name, true, func(w *watch) {
+			w.tracker = programs.script(c)
+			w.shown.Command, w.shown.User = c.Argv, c.User
+			w.timing(c.Timing)
+		})
 	}
 	for _, c := range cfg.Checks {
-		w := t.watch(config.TrackCheck, c.Name, instances)
-		if w == nil {
-			continue
-		}
-		prober := proberOf(c)
-		w.tracker = checks.NewProbe(probeConfig(c, prober))
-		w.shown.What = prober.String()
-		w.timing(c.Timing)
+		add(config.TrackCheck, c.Name, true, func(w *watch) {
+			prober := proberOf(c)
+			w.tracker = checks.NewProbe(probeConfig(c, prober))
+			w.shown.What = prober.String()
+			w.timing(c.Timing)
+		})
+	}
+	// A monitor follows a fixed set of processes: if one is new, all begin anew.
+	same := before != nil && before.monitor != nil
+	for _, c := range cfg.Processes {
+		same = same && before.find(config.TrackProcess, c.Name) != nil && kept(config.TrackProcess, c.Name)
+	}
+	if same {
+		t.monitor = before.monitor
 	}
 	for _, c := range cfg.Processes {
-		w := t.watch(config.TrackProcess, c.Name, instances)
-		if w == nil {
-			continue
-		}
-		if t.monitor == nil {
-			t.monitor = checks.NewProcessMonitor(log)
-		}
-		w.tracker = t.monitor.Track(processConfig(c))
-		w.shown.Command = c.Argv
+		add(config.TrackProcess, c.Name, same, func(w *watch) {
+			if t.monitor == nil {
+				t.monitor = &monitor{ProcessMonitor: checks.NewProcessMonitor(log)}
+			}
+			w.tracker = t.monitor.Track(processConfig(c))
+			w.shown.Command = c.Argv
+		})
 	}
 	for _, c := range cfg.TrackedFiles {
-		w := t.watch(config.TrackFile, c.Name, instances)
-		if w == nil {
-			continue
-		}
-		w.tracker = checks.NewFile(checks.FileConfig{Path: c.Path, Init: c.Init, InitOverwrite: c.InitOverwrite})
-		w.shown.What = c.Path
+		add(config.TrackFile, c.Name, true, func(w *watch) {
+			w.tracker = checks.NewFile(checks.FileConfig{Path: c.Path, Init: c.Init, InitOverwrite: c.InitOverwrite})
+			w.shown.What = c.Path
+		})
 	}
 	return t
 }
 
-// watch makes the watch of one object, or returns nil if no instance tracks it.
-func (t *trackers) watch(kind config.TrackKind, name string, instances []*instance) *watch {
-	w := &watch{
-		kind: kind, name: name, first: make(chan struct{}),
-		log:   t.log.With("check", name),
-		shown: control.Check{Name: name, Kind: kind.String()},
-	}
-	for _, inst := range instances {
-		for i, track := range inst.tracks {
-			if track.cfg.Kind != kind || track.cfg.Name != name {
-				continue
-			}
-			w.users = append(w.users, watchUser{inst, i})
-			if !slices.Contains(w.shown.UsedBy, inst.cfg.Name) {
-				w.shown.UsedBy = append(w.shown.UsedBy, inst.cfg.Name)
-			}
-		}
-	}
-	if len(w.users) == 0 {
+// find returns the watch of an object, or nil.
+func (t *trackers) find(kind config.TrackKind, name string) *watch {
+	if t == nil {
 		return nil
 	}
-	t.watches = append(t.watches, w)
-	return w
+	for _, w := range t.watches {
+		if w.kind == kind && w.name == name {
+			return w
+		}
+	}
+	return nil
 }
 
 func (w *watch) timing(c config.Timing) {
@@ -135,22 +167,53 @@ func (w *watch) timing(c config.Timing) {
 	w.shown.Rise, w.shown.Fall = c.Rise, c.Fall
 }
 
-// run watches until the context ends, and returns when nothing of it is left.
-func (t *trackers) run(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	var running sync.WaitGroup
-	defer running.Wait()
+// start starts what does not run yet.
+func (t *trackers) start(ctx context.Context) {
 	for _, w := range t.watches {
-		running.Go(func() { w.tracker.Run(ctx, w.take) })
+		if w.cancel != nil {
+			continue
+		}
+		ctx, cancel := context.WithCancel(ctx)
+		w.cancel, w.ended = cancel, make(chan struct{})
+		go func() {
+			defer close(w.ended)
+			w.tracker.Run(ctx, w.take)
+		}()
 	}
-	if t.monitor == nil {
-		<-ctx.Done()
-		return nil
+	if m := t.monitor; m != nil && m.cancel == nil {
+		ctx, cancel := context.WithCancel(ctx)
+		m.cancel, m.ended = cancel, make(chan struct{})
+		go func() {
+			defer close(m.ended)
+			if err := m.Run(ctx); err != nil {
+				t.log.Error("processes are not tracked", "error", err)
+			}
+		}()
 	}
-	err := t.monitor.Run(ctx)
-	cancel()
-	return err
+}
+
+// end ends what is not in next, which may be nil, and returns a function that
+// waits until nothing of it is left.
+func (t *trackers) end(next *trackers) (wait func()) {
+	var ending []chan struct{}
+	for _, w := range t.watches {
+		if w.cancel != nil && (next == nil || !slices.Contains(next.watches, w)) {
+			w.mu.Lock()
+			w.users = nil
+			w.mu.Unlock()
+			w.cancel()
+			ending = append(ending, w.ended)
+		}
+	}
+	if m := t.monitor; m != nil && m.cancel != nil && (next == nil || next.monitor != m) {
+		m.cancel()
+		ending = append(ending, m.ended)
+	}
+	return func() {
+		for _, ended := range ending {
+			<-ended
+		}
+	}
 }
 
 // awaitFirst waits until the objects whose state is known at once have
@@ -174,7 +237,7 @@ func (t *trackers) awaitFirst(ctx context.Context) {
 // for them.
 func (w *watch) take(r checks.Report) {
 	w.mu.Lock()
-	was, known := w.report, w.known
+	was, known, users := w.report, w.known, w.users
 	w.report, w.known = r, true
 	w.mu.Unlock()
 	if !known {
@@ -187,17 +250,8 @@ func (w *watch) take(r checks.Report) {
 	if changed || r.Unrunnable != was.Unrunnable {
 		w.logChange(r, was)
 	}
-	// Per loop one message: a thousand instances may track one script.
-	byLoop := make(map[*loop][]watchUser)
-	for _, u := range w.users {
-		byLoop[u.inst.loop] = append(byLoop[u.inst.loop], u)
-	}
-	for l, users := range byLoop {
-		l.post(func() {
-			for _, u := range users {
-				u.inst.setTrack(u.track, r)
-			}
-		})
+	for _, u := range users {
+		u.post(func(inst *instance) { inst.setTrack(w.kind, w.name, r) })
 	}
 }
 
@@ -241,9 +295,10 @@ func (w *watch) logChange(r, was checks.Report) {
 // status describes the object for the control API.
 func (w *watch) status() control.Check {
 	w.mu.Lock()
-	r := w.report
+	r, usedBy := w.report, w.usedBy
 	w.mu.Unlock()
 	out := w.shown
+	out.UsedBy = usedBy
 	out.State, out.Since = control.CheckState(r.State.String()), r.Since
 	out.Detail, out.Unrunnable, out.Hint, out.Mechanism = r.Detail, r.Unrunnable, r.Hint, r.Mechanism
 	out.Streak, out.Runs, out.Failures, out.Timeouts, out.Skipped = r.Streak, r.Runs, r.Failures, r.Timeouts, r.Skipped
@@ -270,25 +325,60 @@ func attemptStatus(a checks.Attempt, script bool) *control.Attempt {
 	return out
 }
 
-// setTracks gives a new instance the list of what it tracks.
-func (inst *instance) setTracks(tracks []config.Track) {
-	for _, t := range tracks {
-		inst.tracks = append(inst.tracks, track{
-			cfg:   t,
-			input: checks.Input{Weight: t.Weight, Reverse: t.Reverse, Numeric: t.Kind == config.TrackFile},
-		})
+// setTracks gives the instance the list of what it tracks, with what was known.
+func (inst *instance) setTracks(tracks []config.Track, known func(config.TrackKind, string) (checks.Report, bool)) {
+	before := inst.tracks
+	inst.tracks = nil
+	for _, c := range tracks {
+		t := track{cfg: c, input: checks.Input{Weight: c.Weight, Reverse: c.Reverse, Numeric: c.Kind == config.TrackFile}}
+		if r, ok := known(c.Kind, c.Name); ok {
+			t.set(r)
+		} else if i := slices.IndexFunc(before, func(b track) bool { return b.cfg.Kind == c.Kind && b.cfg.Name == c.Name }); i >= 0 {
+			t.input.State, t.input.Value, t.detail, t.since = before[i].input.State, before[i].input.Value, before[i].detail, before[i].since
+		}
+		inst.tracks = append(inst.tracks, t)
 	}
 	inst.judge()
 }
 
-// setTrack tells the instance what became of an object that it tracks.
-func (inst *instance) setTrack(i int, r checks.Report) {
-	t := &inst.tracks[i]
-	same := t.input.State == r.State && t.input.Value == r.Value
+// nothingKnown is what is known of tracked objects at the start.
+func nothingKnown(config.TrackKind, string) (checks.Report, bool) { return checks.Report{}, false }
+
+// known returns the last report about an object.
+func (t *trackers) known(kind config.TrackKind, name string) (checks.Report, bool) {
+	w := t.find(kind, name)
+	if w == nil {
+		return checks.Report{}, false
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.report, w.report.State != checks.Unknown
+}
+
+// set takes over a report.
+func (t *track) set(r checks.Report) {
 	t.input.State, t.input.Value = r.State, r.Value
 	t.detail, t.since = cmp.Or(r.Unrunnable, r.Detail), r.Since
+}
+
+// setTrack tells the instance what became of an object that it tracks.
+func (inst *instance) setTrack(kind config.TrackKind, name string, r checks.Report) {
+	tell, found := false, false
+	for i := range inst.tracks {
+		t := &inst.tracks[i]
+		if t.cfg.Kind != kind || t.cfg.Name != name {
+			continue
+		}
+		found = true
+		// A fault has the detail in it.
+		tell = tell || t.input.State != r.State || t.input.Value != r.Value || t.term.Fault
+		t.set(r)
+	}
+	if !found {
+		return // it was tracked until just now
+	}
 	inst.judge()
-	if !same || t.term.Fault { // a fault has the detail in it
+	if tell {
 		inst.tellHealth()
 	}
 }
@@ -352,7 +442,7 @@ func (t *track) faultDetail() string {
 
 // tellHealth tells the machine what the tracked objects amount to.
 func (inst *instance) tellHealth() {
-	inst.loop.step(inst, time.Now(), inst.health)
+	inst.loop().step(inst, time.Now(), inst.health)
 	inst.dateFaults()
 }
 

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"vipd/arp"
 	"vipd/config"
 	"vipd/vrrp"
 	"vipd/vrrp/vrrpconn"
@@ -58,7 +59,7 @@ type virtualHost struct {
 	delay    time.Duration
 }
 
-func (h *virtualHost) hold(inst *instance, epoch uint64, addrs []vrrp.Address, _ bool) {
+func (h *virtualHost) hold(inst *instance, epoch uint64, addrs []vrrp.Address) {
 	h.mu.Lock()
 	request, delay := h.requests, h.delay
 	h.mu.Unlock()
@@ -72,15 +73,21 @@ func (h *virtualHost) hold(inst *instance, epoch uint64, addrs []vrrp.Address, _
 			h.held[a] = true
 		}
 		h.mu.Unlock()
-		inst.loop.post(func() {
-			inst.loop.step(inst, time.Now(), vrrp.AddressReady{Epoch: epoch, Addrs: addrs})
+		inst.loop().post(func() {
+			inst.loop().step(inst, time.Now(), vrrp.AddressReady{Epoch: epoch, Addrs: addrs})
 		})
 	})
 }
 
-func (h *virtualHost) release(*instance) {
+func (h *virtualHost) release(_ *instance, addrs []vrrp.Address) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if addrs != nil {
+		for _, a := range addrs {
+			delete(h.held, a)
+		}
+		return
+	}
 	h.requests++
 	clear(h.held)
 }
@@ -103,6 +110,8 @@ func (a virtualAnnouncer) announceSource(*instance, vrrp.Address) {}
 func (a virtualAnnouncer) reannounce(*instance)                   {}
 func (a virtualAnnouncer) lost(*instance, []vrrp.Address)         {}
 func (a virtualAnnouncer) stop(*instance)                         {}
+func (a virtualAnnouncer) retime(*instance, arp.Timing)           {}
+func (h *virtualHost) update(*instance, *settings)                {}
 
 // A virtualRouter is the real loop with one instance on a LAN in memory.
 type virtualRouter struct {
