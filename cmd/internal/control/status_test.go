@@ -27,6 +27,10 @@ func fullStatus() Status {
 		Daemon: Daemon{
 			Version: "1.2.3", PID: 812, Host: "lb1", RouterID: "web-a", Started: at(0),
 			ConfigFile: "/etc/vipd/vipd.yaml", RunDir: "/run/vipd", Degraded: true, Reasons: []string{"a reason"},
+			Reload: &Reload{
+				At: at(15), DryRun: true, ConfigFile: "/etc/vipd/vipd.yaml", Applied: true, Error: "an error",
+				Changes: []string{"VI_1: priority 100 -> 150"}, Diagnostics: []string{"a warning"},
+			},
 		},
 		Instances: []Instance{{
 			Name: "VI_1", Interface: "eth0", VRID: 51, Family: FamilyIPv4, Version: 3,
