@@ -252,7 +252,7 @@ func shellWord(plain []string) string {
 		switch {
 		case strings.Contains(w, "$("), strings.Contains(w, "`"), strings.Contains(w, "${"):
 			return w
-		case strings.HasPrefix(w, ">"), strings.HasPrefix(w, "2>"), strings.HasPrefix(w, "&>"), strings.HasPrefix(w, "1>"):
+		case strings.HasPrefix(w, ">"), strings.HasPrefix(w, "<"), strings.HasPrefix(w, "2>"), strings.HasPrefix(w, "&>"), strings.HasPrefix(w, "1>"):
 			return w
 		case i < len(plain)-1 && strings.HasSuffix(w, ";"):
 			return w

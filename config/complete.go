@@ -2,6 +2,8 @@ package config
 
 import (
 	"fmt"
+	"maps"
+	"math"
 	"net/netip"
 	"slices"
 	"strings"
@@ -66,14 +68,30 @@ func (d *decoder) complete() *Config {
 	garp := d.globalGARP()
 	out.Instances = make([]Instance, 0, len(d.insts))
 	for _, in := range d.insts {
-		out.Instances = append(out.Instances, c.instance(in, garp))
+		d.inst = in
+		inst := c.instance(in, garp)
+		d.inst = nil
+		if in.failed == nil || d.dialect.strict {
+			out.Instances = append(out.Instances, inst)
+			continue
+		}
+		out.LeftOut = append(out.LeftOut, LeftOut{Name: inst.Name, Pos: inst.Pos, Reason: visible(in.failed.message)})
+		c.forget(in)
 	}
+	out.LeftOut = append(out.LeftOut, d.leftOut...)
+	c.leaveGroupsOut(out)
 	c.groupsOut(out)
 	c.lintUnused()
 	if len(d.insts) == 0 && !d.diags.HasErrors() && len(d.files) > 0 {
 		d.add(Pos{File: d.files[0]}, Warning, "", faultf("there is no vrrp_instance"))
 	}
 	return out
+}
+
+// forget frees what an instance that is left out would have had.
+func (c *completer) forget(in *rawInstance) {
+	maps.DeleteFunc(c.routers, func(_ routerKey, other *rawInstance) bool { return other == in })
+	maps.DeleteFunc(c.owners, func(_ addressKey, n *node) bool { return n.parent.parent == in.node })
 }
 
 // globalGARP resolves the defaults of announcements.
@@ -120,21 +138,49 @@ func (c *completer) instance(in *rawInstance, garp GARP) Instance {
 		SkipCheckAdvAddr:     in.skipCheckAdvAddr.or(g.skipCheckAdvAddr.v),
 		DontTrackPrimary:     in.dontTrackPrimary.v,
 	}
+	if c.dialect.keepalived {
+		out.Family = in.firstFamily()
+	}
 	c.version(in, &out)
 	c.priority(in, &out)
 	c.preemption(in, &out)
 	c.interval(in, &out)
 	c.authentication(in, &out)
+	c.strict(in, &out)
 	c.transport(in, &out)
 	c.iface(in, &out)
 	c.addressList(in, &out)
 	c.tracking(in, &out)
 	c.notification(in, &out)
-	c.unique(in, &out)
+	if in.failed == nil {
+		c.unique(in, &out)
+	}
 	if out.DownTimerAdverts == 1 && in.downTimerAdverts.set {
 		c.warn(in.downTimerAdverts.pos, in.seen["down_timer_adverts"], faultf("one lost advert makes a backup take over"))
 	}
 	return out
+}
+
+// firstFamily returns the family of what is given first, as in keepalived.
+func (in *rawInstance) firstFamily() vrrp.Family {
+	fam, first := in.family(), Pos{Line: math.MaxInt}
+	take := func(pos Pos, a netip.Addr) {
+		if before(pos, first) {
+			fam, first = vrrp.FamilyOf(a), pos
+		}
+	}
+	if len(in.vips) > 0 {
+		take(in.vips[0].node.pos, in.vips[0].Prefix.Addr())
+	}
+	if len(in.peers) > 0 {
+		take(in.peers[0].node.pos, in.peers[0].Addr)
+	}
+	for _, src := range []opt[netip.Addr]{in.unicastSrc, in.mcastSrc} {
+		if src.set {
+			take(src.pos, src.v)
+		}
+	}
+	return fam
 }
 
 // family returns the family that the addresses of an instance imply.
@@ -182,6 +228,9 @@ func (c *completer) version(in *rawInstance, out *Instance) {
 
 // versionUnknown reports whether a mistake hides which version is meant.
 func (c *completer) versionUnknown(in *rawInstance) bool {
+	if c.dialect.keepalived {
+		return false // what is wrong is not there
+	}
 	g := c.globalSeen["vrrp_version"]
 	return in.bad("version") || !in.version.set && g != nil && g.bad
 }
@@ -189,11 +238,8 @@ func (c *completer) versionUnknown(in *rawInstance) bool {
 // reported reports whether the keyword was given wrongly, and that alone keeps
 // the instance from running.
 func (c *completer) reported(in *rawInstance, key string) bool {
-	return in.bad(key) && c.dialect.strict
+	return in.bad(key) && (c.dialect.strict || in.failed != nil)
 }
-
-// fail reports what an instance cannot run with, in any dialect.
-func (c *completer) fail(pos Pos, n *node, f *fault) { c.add(pos, Error, n.path(), f) }
 
 // priority resolves state and priority.
 func (c *completer) priority(in *rawInstance, out *Instance) {
@@ -293,7 +339,7 @@ func (c *completer) authentication(in *rawInstance, out *Instance) {
 	if n == nil || in.bad("auth_type") || c.versionUnknown(in) {
 		return
 	}
-	if in.authType.v == vrrp.AuthAH {
+	if in.authType.v == vrrp.AuthAH && (c.dialect.strict || out.Version == vrrp.V2) {
 		// An error in every dialect: an instance that asks for more security
 		// than there is must not run with less.
 		c.fail(in.authType.pos, in.seen["auth_type"], &fault{"authentication by AH is not supported", "PASS is the only type"})
@@ -308,6 +354,7 @@ func (c *completer) authentication(in *rawInstance, out *Instance) {
 		c.complainAt(n.pos, n, &fault{"version 3 of VRRP has no authentication", hint})
 	case !in.has("auth_type"):
 		c.complainAt(n.pos, n, faultf("auth_type is missing"))
+	case in.bad("auth_pass") && c.dialect.keepalived: // empty, and that has been said
 	case !in.has("auth_pass"):
 		c.complainAt(n.pos, n, faultf("auth_pass is missing"))
 	default:
@@ -377,7 +424,9 @@ func (c *completer) source(in *rawInstance, out *Instance, unicast bool) {
 			}
 			c.complain(later, faultf("%s and %s, at %s, are two names of one thing", later.key, earlier.key, earlier.pos))
 		}
-		src, key = in.mcastSrc, "mcast_src_ip"
+		if !in.unicastSrc.set || c.dialect.strict || before(in.unicastSrc.pos, in.mcastSrc.pos) {
+			src, key = in.mcastSrc, "mcast_src_ip"
+		}
 	}
 	if src.set {
 		if vrrp.FamilyOf(src.v) != out.Family {
@@ -469,6 +518,8 @@ func (c *completer) addressList(in *rawInstance, out *Instance) {
 		}
 	}
 	switch {
+	case len(in.vips) == 0 && in.bad("virtual_ipaddress") && c.dialect.keepalived && out.Version == vrrp.V2:
+		// That has been said, and keepalived runs it.
 	case len(in.vips) == 0 && !in.noVIP.v && !c.reported(in, "virtual_ipaddress") && !c.reported(in, "no_virtual_ipaddress"):
 		pos, n := in.node.valuePos(), in.node
 		if vips := in.seen["virtual_ipaddress"]; vips != nil {

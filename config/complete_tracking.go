@@ -133,12 +133,29 @@ func (c *completer) objectList(out *Config) {
 		case TrackProcess:
 			c.process(o, out)
 		case TrackFile:
-			if !o.path.set && !c.badIn(o, "file") {
-				c.fail(o.node.valuePos(), o.node, faultf("file is missing"))
+			if !o.path.set {
+				c.drop(o, "file")
+				if !c.dialect.strict {
+					continue
+				}
 			}
 			out.TrackedFiles = append(out.TrackedFiles, o.file(1))
 		}
 	}
+}
+
+// drop reports that an object lacks the keyword that says what it is, and takes
+// it out: keepalived goes on without it.
+func (c *completer) drop(o *rawObject, key string) {
+	o.dropped = true
+	if c.badIn(o, key) {
+		return
+	}
+	f := faultf("%s is missing", key)
+	if !c.dialect.strict {
+		f.message += ": nothing is tracked"
+	}
+	c.complainAt(o.node.valuePos(), o.node, f)
 }
 
 // badIn reports whether the keyword was given wrongly, which alone keeps the
@@ -162,41 +179,28 @@ func (c *completer) timing(o *rawObject) Timing {
 // script resolves a vrrp_script.
 func (c *completer) script(o *rawObject, out *Config) {
 	if o.command == nil {
-		if !c.badIn(o, "script") {
-			c.fail(o.node.valuePos(), o.node, faultf("script is missing"))
-		}
+		c.drop(o, "script")
 		return
 	}
-	if strings.HasPrefix(o.command.argv[0], "<") {
-		c.scriptFile(o, out)
-		return
-	}
+	o.command.redirection()
 	out.Scripts = append(out.Scripts, Script{
 		Name: o.name, Pos: o.node.valuePos(), Command: *c.command(o.command, o.user), Timing: c.timing(o),
 		Weight: o.weight.v, Reverse: o.reverse.v, IgnoreUnrunnable: o.ignore.v,
 	})
 }
 
-// scriptFile resolves the old form of a tracked file: script "</path/file".
-func (c *completer) scriptFile(o *rawObject, out *Config) {
-	n := o.command.node
-	path, f := parsePath(strings.TrimPrefix(o.command.argv[0], "<"))
-	switch {
-	case f != nil:
-		f = &fault{quote(o.command.argv[0]) + " does not name a file by an absolute path", f.hint}
-	case len(o.command.argv) > 1:
-		f = &fault{"a script that begins with < is the old form of a tracked file, and takes only its path", "use vrrp_track_file; or /bin/sh -c '…' if a shell is meant"}
-	case c.objectsByKey[objectKey{TrackFile, o.name}] != nil:
-		f = &fault{"this is the old form of a tracked file, and there is already a vrrp_track_file " + o.name, "remove one of them"}
-	}
-	if f != nil {
-		c.complain(n, f)
+// redirection has a shell run what is nothing but a redirection, as keepalived
+// does: script "</path" succeeds if the file can be opened.
+func (r *rawCommand) redirection() {
+	first, ok := strings.CutPrefix(r.argv[0], "<")
+	if !ok || !strings.HasPrefix(strings.TrimLeft(first, " \t"), "/") {
 		return
 	}
-	c.warn(n.valuePos(), n, &fault{"a script that begins with < is the old form of a tracked file", "use vrrp_track_file, and track_file: the keywords about runs have no effect"})
-	o.path = opt[string]{path, n.valuePos(), true}
-	o.kind = TrackFile
-	out.TrackedFiles = append(out.TrackedFiles, o.file(1))
+	line := r.argv[0]
+	for _, a := range r.argv[1:] {
+		line += " '" + a + "'"
+	}
+	r.argv, r.plain = []string{"/bin/sh", "-c", line}, nil
 }
 
 // file resolves a tracked file; def is its weight unless it has one.
@@ -211,9 +215,7 @@ func (o *rawObject) file(def int) TrackedFile {
 // process resolves a vrrp_track_process.
 func (c *completer) process(o *rawObject, out *Config) {
 	if o.command == nil {
-		if !c.badIn(o, "process") {
-			c.fail(o.node.valuePos(), o.node, faultf("process is missing"))
-		}
+		c.drop(o, "process")
 		return
 	}
 	p := Process{
@@ -334,6 +336,9 @@ func (c *completer) kindOfCheck(o *rawObject) string {
 func (c *completer) groupList() {
 	for _, g := range c.groups {
 		n := g.seen["group"]
+		if g.list != nil {
+			n = g.list
+		}
 		for _, w := range g.names {
 			at := n
 			for _, child := range n.children {
@@ -343,6 +348,8 @@ func (c *completer) groupList() {
 			}
 			in := c.byName[w.text]
 			switch {
+			case in == nil && c.lost[w.text] && !c.dialect.strict:
+				n.bad = true // and that has been said
 			case in == nil:
 				f := faultf("there is no vrrp_instance %s", w.text)
 				if near := nearest(w.text, slices.Sorted(maps.Keys(c.byName))); near != "" {
@@ -383,6 +390,38 @@ func (in *rawInstance) posIn(g *rawGroup) Pos {
 	return g.node.pos
 }
 
+// leaveGroupsOut leaves out the instances that are in a group with one that is
+// left out: they are meant to be master together or not at all.
+func (c *completer) leaveGroupsOut(out *Config) {
+	for _, g := range c.groups {
+		lost := ""
+		for _, w := range g.names {
+			if slices.ContainsFunc(out.LeftOut, func(l LeftOut) bool { return l.Name == w.text }) {
+				lost = w.text
+				break
+			}
+		}
+		if lost == "" {
+			continue
+		}
+		f := faultf("%s is in vrrp_sync_group %s and cannot run, so the other members do not run either", lost, g.name)
+		before := len(out.LeftOut)
+		for _, m := range g.members {
+			i := slices.IndexFunc(out.Instances, func(in Instance) bool { return in.Name == m.node.args[0].text })
+			if i < 0 {
+				continue
+			}
+			in := &out.Instances[i]
+			out.LeftOut = append(out.LeftOut, LeftOut{Name: in.Name, Pos: in.Pos, Reason: f.message})
+			out.Instances = slices.Delete(out.Instances, i, i+1)
+		}
+		if len(out.LeftOut) > before {
+			c.add(g.node.valuePos(), Error, g.node.path(), f)
+			c.leavable++
+		}
+	}
+}
+
 // groupsOut resolves what concerns sync groups as a whole, after the instances.
 func (c *completer) groupsOut(out *Config) {
 	index := make(map[string]*Instance, len(out.Instances))
@@ -400,13 +439,19 @@ func (c *completer) groupsOut(out *Config) {
 		owners := 0
 		for _, m := range g.members {
 			in := index[m.node.args[0].text]
+			if in == nil { // left out
+				continue
+			}
 			sg.Members = append(sg.Members, in.Name)
 			if in.Priority == vrrp.PriorityOwner {
 				owners++
 			}
 		}
+		if len(sg.Members) == 0 {
+			continue
+		}
 		if owners > 0 && owners < len(sg.Members) {
-			n := g.seen["group"]
+			n := g.list
 			c.warn(n.pos, n, &fault{"some members have priority 255, the owner's, and some do not: this will not work", "the others cannot become master when an owner does; give all the same priority"})
 			for _, name := range sg.Members { // as keepalived does
 				index[name].StartMaster = false
@@ -460,7 +505,6 @@ func (c *completer) reference(in *rawInstance, out *Instance, t *rawTrack, g *ra
 		if o == nil {
 			return
 		}
-		tr.Kind = o.kind // of a script that is a file in its old form
 		def := 0
 		if o.kind == TrackFile {
 			def = 1
@@ -505,16 +549,22 @@ func (c *completer) reference(in *rawInstance, out *Instance, t *rawTrack, g *ra
 func (c *completer) object(t *rawTrack, say bool) *rawObject {
 	if o := c.objectsByKey[objectKey{t.kind, t.name}]; o != nil {
 		o.used = true
-		return o
-	}
-	if t.kind == TrackFile { // a script in the old form may be tracked as what it is
-		if o := c.objectsByKey[objectKey{TrackScript, t.name}]; o != nil && o.kind == TrackFile {
-			o.used = true
-			return o
+		if o.dropped {
+			return nil // and that has been said
 		}
+		if t.early && c.dialect.keepalived {
+			if say {
+				c.complainAt(t.node.pos, t.node, &fault{fmt.Sprintf("%s is defined only after this, at %s: it is ignored, as in keepalived", t.name, o.node.pos), "define it before the instances and groups that track it"})
+			}
+			return nil
+		}
+		return o
 	}
 	if !say {
 		return nil
+	}
+	if c.lost[t.name] && !c.dialect.strict {
+		return nil // its keyword is wrong, and that has been said
 	}
 	f := faultf("there is no %s %s", t.kind.block(), t.name)
 	var names []string

@@ -36,6 +36,10 @@ type Config struct {
 	TrackedFiles []TrackedFile
 
 	SyncGroups []SyncGroup
+
+	// LeftOut are the instances of a keepalived.conf that cannot run. In YAML
+	// there are none: there, such an instance is an error.
+	LeftOut []LeftOut
 }
 
 // Global holds what applies to the daemon as a whole. Defaults that instances

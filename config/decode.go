@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -14,6 +15,8 @@ import (
 // written in, once it is a tree.
 type dialect struct {
 	strict          bool // a mistake is an error, not a warning
+	keepalived      bool // mistakes have the effect that they have in keepalived
+	refuse          bool // an instance that cannot run makes all of it fail
 	version         vrrp.Version
 	garpRefresh     time.Duration
 	checkUnicastSrc bool
@@ -31,12 +34,37 @@ func yamlDialect() dialect {
 
 // A report collects diagnostics while files are read and decoded.
 type report struct {
-	diags Diagnostics
-	files []string
+	diags  Diagnostics
+	files  []string
+	errors int // of the diagnostics
+	more   int // diagnostics that are not kept
 }
+
+// sorted returns the diagnostics by position.
+func (r *report) sorted() Diagnostics {
+	out := r.diags.sorted(r.files)
+	if r.more > 0 {
+		out = append(out, Diagnostic{Pos: Pos{File: r.files[0]}, Severity: Warning, Message: fmt.Sprintf("%d more errors and warnings are not shown", r.more)})
+	}
+	return out
+}
+
+// maxDiagnostics is how many diagnostics are kept: who has more of them wants
+// to know what kind of file it is, not each one.
+const maxDiagnostics = 1000
+
+// full reports whether further diagnostics are only counted.
+func (r *report) full() bool { return len(r.diags) >= maxDiagnostics }
 
 // add adds a diagnostic.
 func (r *report) add(pos Pos, sev Severity, path string, f *fault) {
+	if sev == Error {
+		r.errors++
+	}
+	if r.full() && (sev != Error || r.errors > 1) {
+		r.more++
+		return
+	}
 	r.diags = append(r.diags, Diagnostic{Pos: pos, Path: visible(path), Severity: sev, Message: visible(f.message), Hint: visible(f.hint)})
 }
 
@@ -74,7 +102,7 @@ type rawGlobal struct {
 	minGARP, lowerPrioNoAdvert              opt[bool]
 	higherPrioSendAdvert, checkUnicastSrc   opt[bool]
 	skipCheckAdvAddr, logUnknownVRIDs       opt[bool]
-	checksumAsV2                            opt[bool]
+	checksumAsV2, strict                    opt[bool]
 	downTimerAdverts, rtPriority, nice      opt[int]
 
 	rawTracking
@@ -109,8 +137,11 @@ type rawInstance struct {
 	tracks                         rawTracks
 	notify                         rawNotify
 	dontTrackPrimary, nativeIPv6   opt[bool]
+	strict                         opt[bool] // strict_mode of keepalived
 
 	sync *rawGroup // set by complete
+
+	failed *fault // why it cannot run, if it cannot
 }
 
 // has reports whether the keyword was given, even if wrongly.
@@ -141,6 +172,11 @@ type decoder struct {
 	objects      []*rawObject
 	objectsByKey map[objectKey]*rawObject
 	object       *rawObject // the one being decoded
+
+	leavable int              // errors that concern an instance that can be left out
+	lost     map[string]bool  // names of blocks whose keyword is misspelt or misplaced
+	leftOut  []LeftOut        // instances that are no statements of the top level
+	named    map[string]*node // unsupported keywords that have been named, unless strict
 }
 
 // decode decodes a whole tree. The Config is nil if there are errors.
@@ -148,20 +184,34 @@ func decode(root *node, s *schema, dia dialect, r *report) *Config {
 	d := &decoder{
 		report: r, dialect: dia, schema: s,
 		globalSeen: make(map[string]*node), byName: make(map[string]*rawInstance),
-		objectsByKey: make(map[objectKey]*rawObject),
+		objectsByKey: make(map[objectKey]*rawObject), named: make(map[string]*node), lost: make(map[string]bool),
 	}
 	d.block(root, s.root, nil)
 	c := d.complete()
-	if r.diags.HasErrors() {
+	if r.errors > d.leavable || len(c.LeftOut) > 0 && (dia.refuse || len(c.Instances) == 0) {
 		return nil
 	}
 	return c
+}
+
+// fail reports what n cannot run with, in any dialect. In that of keepalived it
+// is only the instance that cannot.
+func (d *decoder) fail(pos Pos, n *node, f *fault) {
+	f = d.phrase(f)
+	d.add(pos, Error, n.path(), f)
+	if d.inst != nil && !d.dialect.strict {
+		d.leavable++
+		if d.inst.failed == nil {
+			d.inst.failed = f
+		}
+	}
 }
 
 // complainAt reports a mistake at pos, which is in n: an error in a strict
 // dialect, else a warning.
 func (d *decoder) complainAt(pos Pos, n *node, f *fault) {
 	sev := Warning
+	f = d.phrase(f)
 	if d.dialect.strict {
 		sev = Error
 	}
@@ -171,11 +221,15 @@ func (d *decoder) complainAt(pos Pos, n *node, f *fault) {
 // complain reports a mistake in the value of n.
 func (d *decoder) complain(n *node, f *fault) {
 	n.bad = true
+	if d.inst != nil && !d.dialect.strict && (n.key == "virtual_router_id" || n.key == "interface") && n.parent == d.inst.node {
+		d.fail(n.valuePos(), n, f) // without these it cannot run
+		return
+	}
 	d.complainAt(n.valuePos(), n, f)
 }
 
 // warn reports what is valid but surprising.
-func (d *decoder) warn(pos Pos, n *node, f *fault) { d.add(pos, Warning, n.path(), f) }
+func (d *decoder) warn(pos Pos, n *node, f *fault) { d.add(pos, Warning, n.path(), d.phrase(f)) }
 
 // store keeps the parsed value of a keyword, or reports what is wrong with it.
 func store[T any](d *decoder, n *node, to *opt[T], parse func() (T, *fault)) {
@@ -212,7 +266,7 @@ func (d *decoder) block(n *node, b *block, seen map[string]*node) {
 		}
 		switch {
 		case (kw.shape == shapeValue || kw.shape == shapeWords || kw.shape == shapeCommand) && !kw.optional && len(c.args) == 0 && !c.verbatim:
-			d.complain(c, faultf("%s needs a value", c.key))
+			d.missing(c, faultf("%s needs a value", c.key))
 		case kw.shape == shapeNamed && len(c.args) == 0:
 			d.complain(c, faultf("%s needs a name", c.key))
 		case kw.shape <= shapeFlag && len(c.args) > 1:
@@ -223,9 +277,47 @@ func (d *decoder) block(n *node, b *block, seen map[string]*node) {
 	}
 }
 
+// missing reports a keyword without its value. keepalived refuses to run
+// then, so an instance with it is left out.
+func (d *decoder) missing(n *node, f *fault) {
+	n.bad = true
+	if d.inst != nil && d.dialect.keepalived {
+		d.fail(n.pos, n, f)
+		return
+	}
+	d.complainAt(n.pos, n, f)
+}
+
 // refuse reports a keyword that vipd knows of but does not have.
 func (d *decoder) refuse(n *node, s support) {
 	n.bad = true
+	if d.dialect.keepalived && (n.key == "vrrp_strict" || n.key == "strict_mode") {
+		d.strictMode(n)
+	}
+	if d.dialect.keepalived && (n.key == "random_seed" || n.key == "include_check") {
+		return // the front-end has acted on it
+	}
+	if d.named[n.key] != nil && n.key != "auth_hmac" {
+		return
+	}
+	if !d.dialect.strict {
+		d.named[n.key] = n
+	}
+	if n.key == "vrrp_strict" || n.key == "strict_mode" {
+		if on, f := flagOf(n); f == nil && !on && d.dialect.keepalived {
+			return
+		}
+	}
+	if n.key == "auth_hmac" {
+		// An error in every dialect: an instance that asks for more security
+		// than there is must not run with less.
+		d.fail(n.pos, n, faultf("authentication by auth_hmac is not supported"))
+		return
+	}
+	if d.dialect.keepalived && s == unsupported {
+		d.complainAt(n.pos, n, faultf("%s is not supported by this version of vipd: %s", n.key, notBuilt(n.key)))
+		return
+	}
 	if s == outOfScope {
 		d.complainAt(n.pos, n, &fault{n.key + " belongs to LVS, which vipd does not do", "keepalived or another load balancer can go on doing it beside vipd"})
 		return
@@ -241,9 +333,23 @@ func (d *decoder) unknown(n *node, b *block) {
 		return
 	}
 	f := faultf("unknown keyword %s", quote(n.key))
+	if len(n.args) > 0 {
+		d.lost[n.args[0].text] = true
+	}
+	if n.key == "vrrp_instance" && len(n.args) > 0 && d.dialect.keepalived {
+		f = &fault{"vrrp_instance belongs at the top level, and this one is within another block", "is there a brace missing before?"}
+		d.add(n.pos, Error, n.path(), f)
+		d.leavable++
+		d.leftOut = append(d.leftOut, LeftOut{Name: n.args[0].text, Pos: n.args[0].pos, Reason: f.message})
+		return
+	}
+	if d.full() {
+		d.complainAt(n.pos, n, f)
+		return
+	}
 	if near := d.nearestIn(n.key, b); near != "" {
 		f.hint = "did you mean " + near + "?"
-		if d.inst != nil {
+		if d.inst != nil && !d.dialect.keepalived { // where it is not there, and its default counts
 			d.inst.guessed[near] = true
 		}
 	} else if places := d.placesOf(n.key); places != "" {
@@ -293,6 +399,12 @@ func (d *decoder) placesOf(key string) string {
 // instance decodes a vrrp_instance.
 func (d *decoder) instance(n *node) {
 	name, f := parseText(n.args[0].text)
+	if f != nil && d.dialect.keepalived {
+		d.add(n.valuePos(), Error, n.path(), f)
+		d.leavable++
+		d.leftOut = append(d.leftOut, LeftOut{Name: visible(n.args[0].text), Pos: n.valuePos(), Reason: f.message})
+		return
+	}
 	if f != nil {
 		d.complain(n, f)
 		return
@@ -306,6 +418,16 @@ func (d *decoder) instance(n *node) {
 	d.insts = append(d.insts, d.inst)
 	d.block(n, d.schema.instance, d.inst.seen)
 	d.inst = nil
+}
+
+// authPass decodes a password, which in keepalived may be any octets.
+func (d *decoder) authPass(n *node) {
+	store(d, n, &d.inst.authPass, func() (string, *fault) {
+		if s := n.args[0].text; d.dialect.keepalived && s != "" {
+			return s, nil
+		}
+		return parseText(n.args[0].text)
+	})
 }
 
 // dynamicInterfaces decodes a keyword that asks for what is always done.

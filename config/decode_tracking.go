@@ -45,6 +45,7 @@ type rawTrack struct {
 	node    *node
 	weight  opt[int]
 	reverse opt[bool]
+	early   bool // the object was not defined yet
 }
 
 // rawTracks are the tracked objects of an instance or a group.
@@ -53,6 +54,7 @@ type rawTracks []rawTrack
 // A rawGroup holds a vrrp_sync_group as given.
 type rawGroup struct {
 	node                           *node
+	list                           *node // of members
 	seen                           map[string]*node
 	name                           string
 	names                          []word // of members
@@ -76,6 +78,8 @@ type rawObject struct {
 	name string
 	seen map[string]*node
 	used bool
+
+	dropped bool // it lacks what it needs, and there is no such object
 
 	interval, timeout opt[time.Duration]
 	rise, fall        opt[int]
@@ -166,11 +170,15 @@ func (d *decoder) syncGroup(n *node) {
 }
 
 // members decodes the list of members of a sync group.
-func (d *decoder) members(n *node) { d.group.names = n.items() }
+func (d *decoder) members(n *node) {
+	if d.first(n, d.group.names != nil, func() Pos { return d.group.names[0].pos }) {
+		d.group.names, d.group.list = n.items(), n
+	}
+}
 
 // weight decodes N [reverse].
 func (d *decoder) weight(n *node, limit int) {
-	store(d, n, &d.object.weight, func() (int, *fault) { return parseInt(n.args[0].text, -limit, limit) })
+	store(d, n, &d.object.weight, func() (int, *fault) { return d.number(n, -limit, limit) })
 	for _, w := range n.args[1:] {
 		switch w.text {
 		case "reverse", "noreverse":
@@ -220,12 +228,17 @@ func (d *decoder) track(n *node, g *grammar, kind TrackKind) (rawTrack, bool) {
 	if w, given := parts["weight"]; given {
 		limit := kind.limit()
 		v, f := parseInt(w.text, -limit, limit)
-		if f != nil {
-			d.complainAt(w.pos, n, f)
-			ok = false
+		if f != nil && d.dialect.keepalived {
+			d.trackWeight(n, w, limit, f, &t.weight)
+		} else {
+			if f != nil {
+				d.complainAt(w.pos, n, f)
+				ok = false
+			}
+			t.weight = opt[int]{v, w.pos, true}
 		}
-		t.weight = opt[int]{v, w.pos, true}
 	}
+	t.early = kind != TrackInterface && d.objectsByKey[objectKey{kind, t.name}] == nil
 	for _, name := range []string{"reverse", "noreverse"} {
 		if w, given := parts[name]; given {
 			if t.reverse.set {

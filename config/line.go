@@ -14,6 +14,9 @@ import (
 type grammar struct {
 	head  string // name of the first word when the line is written as a map
 	parts []part
+	// lenient says that keepalived ignores a word that it does not know, and
+	// not the whole line.
+	lenient bool
 }
 
 // A part is an option of a line.
@@ -51,7 +54,7 @@ func (g *grammar) names() []string {
 
 // addressGrammar is the line of an address (keepalived: parse_ipaddress).
 func addressGrammar() *grammar {
-	return &grammar{head: "address", parts: []part{
+	return &grammar{head: "address", lenient: true, parts: []part{
 		{name: "dev", values: "interface", doc: "Interface to hold the address on, by default the instance's. It is tracked, unless `no_track`."},
 		{name: "brd", alias: "broadcast", only: vrrp.IPv4, values: "address, + or -", doc: "Broadcast address; + sets all host bits, - clears them. IPv4 only. Default: none."},
 		{name: "label", only: vrrp.IPv4, values: "text", doc: "Label, at most 15 octets, such as eth0:1. IPv4 only."},
@@ -71,7 +74,7 @@ func addressGrammar() *grammar {
 
 // peerGrammar is the line of a unicast peer.
 func peerGrammar() *grammar {
-	return &grammar{head: "address", parts: []part{
+	return &grammar{head: "address", lenient: true, parts: []part{
 		{name: "min_ttl", values: "0 to 255", doc: "Drop adverts of this peer that arrive with a lower TTL."},
 		{name: "max_ttl", values: "0 to 255", doc: "Drop adverts of this peer that arrive with a higher TTL."},
 	}}
@@ -104,6 +107,12 @@ func (d *decoder) parts(n *node, g *grammar) (map[string]word, bool) {
 	for i := 0; i < len(n.args); i++ {
 		w := n.args[i]
 		p := g.find(w.text)
+		if p == nil && (g.lenient || i > 1) && d.dialect.keepalived {
+			f := d.unknownPart(w.text, g)
+			f.message += ": it is ignored"
+			d.complainAt(w.pos, n, f)
+			continue
+		}
 		if p == nil {
 			d.complainAt(w.pos, n, d.unknownPart(w.text, g))
 			return nil, false // what follows may be its value
@@ -117,11 +126,17 @@ func (d *decoder) parts(n *node, g *grammar) (map[string]word, bool) {
 			v = n.args[i]
 		}
 		if p.support != supported {
+			if d.dialect.keepalived {
+				d.complainAt(w.pos, n, faultf("%s is not supported by this version of vipd: it is ignored", w.text))
+				continue
+			}
 			d.complainAt(w.pos, n, faultf("%s is not supported by this version of vipd", w.text))
 			ok = false
 			continue
 		}
-		if _, dup := got[p.name]; dup {
+		if _, dup := got[p.name]; dup && g.lenient && d.dialect.keepalived && p.name != "dev" {
+			d.complainAt(w.pos, n, faultf("%s is given twice: this one is used", w.text))
+		} else if dup {
 			d.complainAt(w.pos, n, faultf("%s is given twice", w.text))
 			ok = false
 			continue
@@ -177,9 +192,12 @@ func (d *decoder) addresses(list *node) []rawAddress {
 // address decodes one address line.
 func (d *decoder) address(n *node, g *grammar) (Address, bool) {
 	a := Address{Pos: n.pos}
-	prefix, lengthGiven, f := parsePrefix(n.key)
+	prefix, lengthGiven, f := d.confPrefix(n, word{n.key, n.pos})
 	if f == nil {
-		f = checkHost(prefix.Addr())
+		if f = checkHost(prefix.Addr()); f != nil && d.dialect.keepalived {
+			d.complainAt(n.pos, n, f) // but keepalived tries to add it
+			f = nil
+		}
 	}
 	ok := f == nil
 	if !ok {
@@ -200,8 +218,13 @@ func (d *decoder) address(n *node, g *grammar) (Address, bool) {
 			continue
 		}
 		if p.only != 0 && p.only != fam {
-			d.complainAt(w.pos, n, faultf("%s is only possible on %s addresses", p.name, p.only))
-			ok = false
+			f := faultf("%s is only possible on %s addresses", p.name, p.only)
+			if d.dialect.keepalived && p.name != "brd" {
+				f.message += ": it is ignored"
+			} else {
+				ok = false
+			}
+			d.complainAt(w.pos, n, f)
 			continue
 		}
 		var f *fault
@@ -239,9 +262,21 @@ func (d *decoder) address(n *node, g *grammar) (Address, bool) {
 			a.NoTrack = true
 		}
 		if f != nil {
+			ignored := p.name == "scope" || p.name == "peer" || p.name == "preferred_lft" || p.name == "brd" && (w.text == "+" || w.text == "-")
+			if d.dialect.keepalived && ignored {
+				f.message += ": it is ignored"
+				if p.name == "peer" {
+					a.Peer = netip.Prefix{}
+				}
+			} else {
+				ok = false
+			}
 			d.complainAt(w.pos, n, f)
-			ok = false
 		}
+	}
+	if a.Peer.IsValid() && d.dialect.keepalived && a.Broadcast.IsValid() {
+		d.complainAt(parts["brd"].pos, n, faultf("an address with a peer has no broadcast address: it is ignored"))
+		a.Broadcast = netip.Addr{}
 	}
 	// As in keepalived: a host address that comes and goes should not become
 	// the source of the host's own connections.
@@ -344,14 +379,14 @@ func (d *decoder) peer(n *node, g *grammar) (Peer, bool) {
 	if n.bad {
 		return p, false
 	}
-	addr, f := parseHost(n.key)
+	addr, f := d.peerAddr(n)
 	ok := f == nil
 	if !ok {
 		d.complainAt(n.pos, n, f)
 	}
 	p.Addr = addr
 	parts, partsOK := d.parts(n, g)
-	ok = ok && partsOK
+	ok = ok && (partsOK || d.dialect.keepalived) // which drops the rest of the line, not the peer
 	for _, t := range []struct {
 		name string
 		to   *int
@@ -362,15 +397,19 @@ func (d *decoder) peer(n *node, g *grammar) (Peer, bool) {
 		}
 		v, f := parseInt(w.text, 0, 255)
 		if f != nil {
+			if d.dialect.keepalived {
+				f.message += ": it is ignored"
+			} else {
+				ok = false
+			}
 			d.complainAt(w.pos, n, f)
-			ok = false
 			continue
 		}
 		*t.to = v
 	}
 	if ok && p.MaxTTL >= 0 && p.MinTTL > p.MaxTTL {
 		d.complainAt(parts["min_ttl"].pos, n, faultf("min_ttl %d is above max_ttl %d", p.MinTTL, p.MaxTTL))
-		ok = false
+		ok = d.dialect.keepalived // which drops all of its adverts
 	}
 	return p, ok
 }

@@ -33,7 +33,7 @@ var signalNothing = regexp.MustCompile(`\b(killall|pkill|kill)5?\s+(-0|-s\s*0|--
 // lintCommand warns of a command that very probably does not do what it seems
 // to.
 func (c *completer) lintCommand(r *rawCommand, cmd *Command) {
-	if w := shellWord(r.plain); w != "" && !strings.HasPrefix(cmd.Argv[0], "<") {
+	if w := shellWord(r.plain); w != "" {
 		c.warn(r.pos, r.node, &fault{fmt.Sprintf("%s means something to a shell, but no shell runs this command", w), "use /bin/sh -c '…'"})
 		return
 	}

@@ -628,3 +628,29 @@ func BenchmarkParse1000Instances(b *testing.B) {
 		}
 	}
 }
+
+func TestYAMLThatIsTooLargeIsRefusedWithoutHarm(t *testing.T) {
+	const addresses = "vrrp_instance: {A: {interface: eth0, virtual_router_id: 1, virtual_ipaddress: ["
+	for _, tt := range []struct{ name, head, repeat, tail string }{
+		{"items", "x: [", "a,", "]"},
+		{"lines", "x:\n", "- a\n", ""},
+		{"keys", "", "a: b\n", ""},
+		{"nested lists", "", "[", ""},
+		{"nested maps", "", "{a: ", ""},
+		{"nested items", "", "- ", ""},
+		{"comments", "", "# a\n", ""},
+		{"one word", "", "a", ""},
+		{"a quoted word", "x: '", "a", "'"},
+		{"addresses", addresses, "192.0.2.1,", "]}}"},
+		{"words of addresses", addresses, "192.0.2.1 dev eth0,", "]}}"},
+	} {
+		for _, size := range []int{200 << 10, 700 << 10, maxFile} {
+			data := []byte(tt.head + strings.Repeat(tt.repeat, (size-200)/len(tt.repeat)) + tt.tail)
+			if mib := peak(func() { Parse("t.yaml", data) }); mib > 64 {
+				t.Errorf("%s, %d KiB: it took %.0f MiB", tt.name, size>>10, mib)
+			} else {
+				t.Logf("%s, %d KiB: %.0f MiB", tt.name, size>>10, mib)
+			}
+		}
+	}
+}

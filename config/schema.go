@@ -170,7 +170,7 @@ func integer(name string, lo, hi int, to func(*decoder) *opt[int], m meta) keywo
 	return keyword{
 		name: name, shape: shapeValue, values: strconv.Itoa(lo) + " to " + strconv.Itoa(hi), def: m.def, doc: m.doc, differs: m.differs,
 		set: func(d *decoder, n *node) {
-			store(d, n, to(d), func() (int, *fault) { return parseInt(n.args[0].text, lo, hi) })
+			store(d, n, to(d), func() (int, *fault) { return d.number(n, lo, hi) })
 		},
 	}
 }
@@ -180,7 +180,7 @@ func span(name string, lo, hi time.Duration, to func(*decoder) *opt[time.Duratio
 	return keyword{
 		name: name, shape: shapeValue, values: "duration, " + seconds(lo) + " to " + seconds(hi), def: m.def, doc: m.doc, differs: m.differs,
 		set: func(d *decoder, n *node) {
-			store(d, n, to(d), func() (time.Duration, *fault) { return parseDuration(n.args[0].text, lo, hi) })
+			store(d, n, to(d), func() (time.Duration, *fault) { return d.duration(n, lo, hi) })
 		},
 	}
 }
@@ -189,7 +189,7 @@ func span(name string, lo, hi time.Duration, to func(*decoder) *opt[time.Duratio
 func boolean(name string, to func(*decoder) *opt[bool], m meta) keyword {
 	return keyword{
 		name: name, shape: shapeFlag, values: "true or false", def: m.def, doc: m.doc, differs: m.differs,
-		set: func(d *decoder, n *node) { store(d, n, to(d), func() (bool, *fault) { return flagOf(n) }) },
+		set: func(d *decoder, n *node) { store(d, n, to(d), func() (bool, *fault) { return d.flag(n) }) },
 	}
 }
 
@@ -271,16 +271,18 @@ func authKeywords() []keyword {
 	return []keyword{
 		value("auth_type", "PASS", parseAuthType, func(d *decoder) *opt[vrrp.AuthType] { return &d.inst.authType },
 			meta{"none", "Type of authentication.", "`AH` is not supported: vipd refuses to start rather than run without it."}),
-		value("auth_pass", "text", parseText, func(d *decoder) *opt[string] { return &d.inst.authPass },
-			meta{"none", "Password, of which the first 8 octets count. It is sent in clear text: it protects from mistakes, not from attacks.", ""}),
+		{
+			name: "auth_pass", shape: shapeValue, values: "text", def: "none",
+			doc: "Password, of which the first 8 octets count. It is sent in clear text: it protects from mistakes, not from attacks.",
+			set: (*decoder).authPass,
+		},
 	}
 }
 
 func instanceKeywords(auth *block) []keyword {
 	type d = decoder
 	return []keyword{
-		value("state", "MASTER or BACKUP", parseState, func(d *d) *opt[bool] { return &d.inst.master },
-			meta{"MASTER if `priority` is 255, else BACKUP", "The state that this router is meant to have. MASTER does not make it start as master: it clears `nopreempt` and `preempt_delay`, and without `priority` it makes this router the owner (255).", ""}),
+		stateRow(meta{"MASTER if `priority` is 255, else BACKUP", "The state that this router is meant to have. MASTER does not make it start as master: it clears `nopreempt` and `preempt_delay`, and without `priority` it makes this router the owner (255).", ""}),
 		value("interface", "interface", parseInterface, func(d *d) *opt[string] { return &d.inst.iface },
 			meta{"required", "Interface that adverts are sent and heard on. May be left out with `unicast_peer` and `unicast_src_ip`. It need not exist yet.", "keepalived stops if it does not exist, unless `dynamic_interfaces` is set."}),
 		integer("virtual_router_id", 1, 255, func(d *d) *opt[int] { return &d.inst.vrid },
@@ -294,12 +296,12 @@ func instanceKeywords(auth *block) []keyword {
 		{
 			name: "virtual_ipaddress", shape: shapeLines, line: addressGrammar(), values: "list of addresses", def: "required",
 			doc: "The virtual addresses, all of one family: the family of the instance. At most 255; the rest is held but not advertised.",
-			set: func(d *decoder, n *node) { d.inst.vips = d.addresses(n) },
+			set: func(d *decoder, n *node) { d.inst.vips = append(d.inst.vips, d.addresses(n)...) },
 		},
 		{
 			name: "virtual_ipaddress_excluded", shape: shapeLines, line: addressGrammar(), values: "list of addresses", def: "none",
 			doc: "Addresses that are held while master but not advertised. They may be of the other family.",
-			set: func(d *decoder, n *node) { d.inst.excluded = d.addresses(n) },
+			set: func(d *decoder, n *node) { d.inst.excluded = append(d.inst.excluded, d.addresses(n)...) },
 		},
 		boolean("no_virtual_ipaddress", func(d *d) *opt[bool] { return &d.inst.noVIP },
 			meta{"false", "The instance is meant to have no `virtual_ipaddress`.", "Without it keepalived runs a version 2 instance that has no address; in YAML that is an error."}),
@@ -315,7 +317,7 @@ func instanceKeywords(auth *block) []keyword {
 		{
 			name: "unicast_peer", shape: shapeLines, line: peerGrammar(), values: "list of peers", def: "none: multicast",
 			doc: "The other routers, to send adverts to by unicast.",
-			set: func(d *decoder, n *node) { d.inst.peers = d.peers(n) },
+			set: func(d *decoder, n *node) { d.inst.peers = append(d.inst.peers, d.peers(n)...) },
 		},
 		value("unicast_src_ip", "address", parseHost, func(d *d) *opt[netip.Addr] { return &d.inst.unicastSrc },
 			meta{"the interface's primary address", "Source address of adverts sent by unicast.", ""}),
@@ -381,4 +383,28 @@ func noSupport(s support, names []string) []keyword {
 		rows[i] = keyword{name: n, support: s}
 	}
 	return rows
+}
+
+// stateRow returns the row of state.
+func stateRow(m meta) keyword {
+	return keyword{
+		name: "state", shape: shapeValue, values: "MASTER or BACKUP", def: m.def, doc: m.doc, differs: m.differs,
+		set: func(d *decoder, n *node) {
+			master, f := parseState(n.args[0].text)
+			to := &d.inst.master
+			switch {
+			case !d.dialect.keepalived:
+				store(d, n, to, func() (bool, *fault) { return master, f })
+				return
+			case f != nil:
+				f.message += ": BACKUP is used"
+				d.complain(n, f)
+				n.bad = false
+			case !master && to.v:
+				d.complainAt(n.valuePos(), n, faultf("state is already MASTER at %s: this one is ignored", to.pos))
+				return
+			}
+			*to = opt[bool]{v: master, pos: n.valuePos(), set: true}
+		},
+	}
 }

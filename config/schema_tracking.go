@@ -23,7 +23,11 @@ func words(name, values string, set func(*decoder, *node), m meta) keyword {
 func commandRow(name string, to func(*decoder) **rawCommand, m meta) keyword {
 	return keyword{
 		name: name, shape: shapeCommand, user: true, values: "command", def: m.def, doc: m.doc, differs: m.differs,
-		set: func(d *decoder, n *node) { *to(d) = d.command(n) },
+		set: func(d *decoder, n *node) {
+			if c := *to(d); d.first(n, c != nil, func() Pos { return c.node.pos }) {
+				*to(d) = d.command(n)
+			}
+		},
 	}
 }
 
@@ -53,9 +57,9 @@ func globalTrackingKeywords() []keyword {
 			meta{"true", "Never run a program as root that someone else than root could have changed.", "keepalived's default is off. It drops a check that it refuses; with vipd such a check has failed."}),
 		boolean("set_supplementary_groups", func(d *d) *opt[bool] { return &d.global.supplementary },
 			meta{"false", "Give scripts the other groups of their user, too.", ""}),
-		noted("use_symlink_paths", "Accepted, but has no effect: a program is run by the path that the symbolic links in its own lead to.",
-			"In keepalived it keeps the path as given.",
-			&fault{"use_symlink_paths has no effect", "a program is run by the path that symbolic links lead to; where the name matters, use /bin/sh -c '…'"}),
+		noted("use_symlink_paths", "Accepted, but has no effect: a program is run by its path as it is written, symbolic links and all, so that one which goes by its own name works.",
+			"keepalived runs a program by the path that the links lead to, unless this is set.",
+			&fault{"use_symlink_paths has no effect", "a program is always run by its path as it is written"}),
 		span("notify_timeout", time.Millisecond, 24*time.Hour, func(d *d) *opt[time.Duration] { return &d.global.notifyTimeout },
 			meta{"30", "For how long a notify script may hold up the next one.", "keepalived does not have it: it waits for none, so that two may run at once."}),
 		boolean("vrrp_notify_priority_changes", func(d *d) *opt[bool] { return &d.global.notifyPriorityChanges },

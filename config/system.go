@@ -25,7 +25,7 @@ func (c *Config) CheckSystem(sys System) Diagnostics {
 	for i := range c.Instances {
 		c.Instances[i].checkSystem(sys, r)
 	}
-	return r.diags.sorted(r.files)
+	return r.sorted()
 }
 
 // checkSystem compares one instance with the host.

@@ -16,8 +16,7 @@ func TestTrackingReferenceFileIsReadFieldByField(t *testing.T) {
 	t.Chdir("testdata")
 	const file = "tracking.yaml"
 	c := mustLoad(t, file,
-		"tracking.yaml:7:3: global_defs.use_symlink_paths: warning: use_symlink_paths has no effect (a program is run by the path that symbolic links lead to; where the name matters, use /bin/sh -c '…')",
-		"tracking.yaml:44:13: vrrp_script.old_file.script: warning: a script that begins with < is the old form of a tracked file (use vrrp_track_file, and track_file: the keywords about runs have no effect)",
+		"tracking.yaml:7:3: global_defs.use_symlink_paths: warning: use_symlink_paths has no effect (a program is always run by its path as it is written)",
 		"tracking.yaml:117:5: vrrp_sync_group.VG.global_tracking: warning: global_tracking is deprecated (it is another name of sync_group_tracking_weight)")
 	pos := func(line, col int) Pos { return Pos{file, line, col} }
 	cmd := func(p Pos, user, group string, argv ...string) *Command {
@@ -49,6 +48,7 @@ func TestTrackingReferenceFileIsReadFieldByField(t *testing.T) {
 				Weight: -20, Reverse: true, IgnoreUnrunnable: true,
 			},
 			{Name: "chk_list", Command: *nobody(Pos{}, "/bin/sh", "-c", "exit 0 | cat"), Timing: timing},
+			{Name: "old_file", Command: *nobody(Pos{}, "/bin/sh", "-c", "</run/old"), Timing: timing},
 		},
 		Checks: []Check{
 			{Name: "tcp", Timing: Timing{2 * time.Second, 2 * time.Second, 1, 1}, Weight: 10, TCP: &TCPCheck{Address: "127.0.0.1:80"}},
@@ -70,7 +70,6 @@ func TestTrackingReferenceFileIsReadFieldByField(t *testing.T) {
 			{Name: "none", Argv: []string{"rsyncd"}, Quorum: 0, QuorumMax: 0, TerminateDelay: 3 * time.Second},
 		},
 		TrackedFiles: []TrackedFile{
-			{Name: "old_file", Path: "/run/old", Weight: 1},
 			{Name: "number", Path: "/run/vipd/number", Weight: 3, Reverse: true, Init: &five, InitOverwrite: true},
 			{Name: "plain", Path: "/run/vipd/plain", Weight: 1, Init: &zero},
 		},
@@ -121,7 +120,7 @@ func TestTrackingReferenceFileIsReadFieldByField(t *testing.T) {
 	}
 	own := []Track{
 		{Kind: TrackScript, Name: "chk_line", Weight: -20, Reverse: true},
-		{Kind: TrackFile, Name: "old_file"},
+		{Kind: TrackScript, Name: "old_file"},
 		{Kind: TrackCheck, Name: "tcp", Weight: 30, Reverse: true},
 		{Kind: TrackCheck, Name: "http", Weight: -10},
 		{Kind: TrackCheck, Name: "dns"},

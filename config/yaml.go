@@ -16,13 +16,30 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// maxFile is the size above which a file is taken for something else than a
-// configuration: a hundred times what 5,000 addresses need.
-const maxFile = 32 << 20
+// Limits of YAML, so that no file can exhaust the host: each value costs up to
+// 800 octets of memory, and there are two signs to it or a comma.
+const (
+	maxFile  = 8 << 20 // octets of a file
+	maxSigns = 150_000 // of all files; 5,000 addresses have 10,000
+)
 
-// Load reads a YAML configuration and the files that it includes. The Config is
-// nil if there are errors.
-func Load(path string) (*Config, Diagnostics) {
+// signs counts the signs that may begin another value.
+func signs(data []byte) int {
+	n := 0
+	for _, c := range data {
+		switch c {
+		case ',':
+			n += 2
+		case ':', '-', '[', '{', '?', '\n':
+			n++
+		}
+	}
+	return n
+}
+
+// loadYAML reads a YAML configuration and the files that it includes. The Config
+// is nil if there are errors.
+func loadYAML(path string) (*Config, Diagnostics) {
 	return load(path, yamlDialect(), func(y *yamlReader) {
 		data, err := readFile(path)
 		if err != nil {
@@ -53,7 +70,7 @@ func load(name string, dia dialect, read func(*yamlReader)) (*Config, Diagnostic
 	r.files = append(r.files, name)
 	read(y)
 	c := decode(y.root, y.schema, dia, r)
-	return c, r.diags.sorted(r.files)
+	return c, r.sorted()
 }
 
 // A yamlReader is the YAML front-end: it turns files into one tree of nodes.
@@ -63,6 +80,7 @@ type yamlReader struct {
 	root      *node
 	including bool
 	active    []string       // the files being read, each included by the one before, as absolute paths
+	signs     int            // in all files
 	read      map[string]Pos // all files read, by absolute path, and where they were included
 }
 
@@ -99,6 +117,10 @@ func (y *yamlReader) document(name string, data []byte) {
 		if _, ok := y.read[abs]; !ok {
 			y.read[abs] = Pos{}
 		}
+	}
+	if y.signs += signs(data); y.signs > maxSigns || len(data) > maxFile {
+		y.add(Pos{File: name}, Error, "", &fault{"the configuration is too large", "is this file a configuration?"})
+		return
 	}
 	var doc yaml.Node
 	dec := yaml.NewDecoder(bytes.NewReader(data))

@@ -19,7 +19,8 @@ import (
 )
 
 func checkRunCommand() *cobra.Command {
-	var file, runDir string
+	var from input
+	var runDir string
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "run NAME",
@@ -33,10 +34,10 @@ check or the configuration has errors, 3 no permission to run it as its user.`,
 		Example: "  vipd check run chk_haproxy",
 		Args:    cobra.ExactArgs(1),
 		ValidArgsFunction: func(_ *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
-			return completeChecks(file, args, prefix), cobra.ShellCompDirectiveNoFileComp
+			return completeChecks(from.file, args, prefix), cobra.ShellCompDirectiveNoFileComp
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			cfg, err := load(file, func(d config.Diagnostic) {
+			cfg, err := from.load(func(d config.Diagnostic) {
 				if d.Severity == config.Error {
 					fmt.Fprintln(cmd.ErrOrStderr(), d)
 				}
@@ -59,7 +60,7 @@ check or the configuration has errors, 3 no permission to run it as its user.`,
 			return err
 		},
 	}
-	cmd.Flags().StringVarP(&file, "file", "f", defaultConfigFile, "configuration `FILE`")
+	from.flags(cmd)
 	cmd.Flags().StringVar(&runDir, "run-dir", defaultRunDir, "`DIR` of the running vipd whose environment is taken")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
 	return cmd

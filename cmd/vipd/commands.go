@@ -22,7 +22,8 @@ import (
 )
 
 func runCommand() *cobra.Command {
-	var file, runDir, logFormat, logLevel string
+	var from input
+	var runDir, logFormat, logLevel string
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Run the daemon in the foreground",
@@ -45,10 +46,9 @@ It needs CAP_NET_ADMIN and CAP_NET_RAW.`,
 			signal.Ignore(syscall.SIGPIPE)
 			log, queue := logging.New(os.Stderr, format, level)
 			defer queue.Close()
-			hup := make(chan os.Signal, 1) // one that comes during a reload is not lost
-			signal.Notify(hup, syscall.SIGHUP)
-			defer signal.Stop(hup)
-			cfg, err := load(file, func(d config.Diagnostic) {
+			signals := watchSignals()
+			defer signals.stop()
+			cfg, err := from.load(func(d config.Diagnostic) {
 				if d.Severity == config.Error {
 					log.Error(d.String())
 				} else {
@@ -62,8 +62,9 @@ It needs CAP_NET_ADMIN and CAP_NET_RAW.`,
 				log.Warn(d.String())
 			}
 			err = daemon.Run(cmd.Context(), cfg, daemon.Options{
-				ConfigFile: file, RunDir: runDir, Version: versionText(), Log: log, Reload: hup,
-				Load: func() (*config.Config, config.Diagnostics, error) { return reread(file) },
+				ConfigFile: from.file, RunDir: runDir, Version: versionText(), Log: log, Reload: signals.reload,
+				Dumps: daemon.Dumps{Signals: signals.dumps},
+				Load:  func() (*config.Config, config.Diagnostics, error) { return from.reread() },
 			})
 			if err != nil {
 				// In the log, where the rest of the story is.
@@ -73,28 +74,42 @@ It needs CAP_NET_ADMIN and CAP_NET_RAW.`,
 			return nil
 		},
 	}
-	cmd.Flags().StringVarP(&file, "file", "f", defaultConfigFile, "configuration `FILE`")
+	from.flags(cmd)
 	cmd.Flags().StringVar(&runDir, "run-dir", defaultRunDir, "`DIR` for the control socket, the lock and the record of addresses")
 	cmd.Flags().StringVar(&logFormat, "log-format", "auto", "auto, text, journal or json")
 	cmd.Flags().StringVar(&logLevel, "log-level", "info", "debug, info, notice, warn or error")
 	return cmd
 }
 
-// reread reads the configuration of a running daemon again.
-func reread(file string) (*config.Config, config.Diagnostics, error) {
+// reread reads the configuration of a running daemon again. What could be left
+// out at the start is refused then: it may run now.
+func (s input) reread() (*config.Config, config.Diagnostics, error) {
+	s.RefuseInvalid = true
 	var diags config.Diagnostics
-	cfg, err := load(file, func(d config.Diagnostic) { diags = append(diags, d) })
+	cfg, err := s.load(func(d config.Diagnostic) { diags = append(diags, d) })
 	if err != nil {
 		return nil, diags, err
 	}
 	return cfg, append(diags, daemon.Inspect(cfg)...), nil
 }
 
-// load reads the configuration, reports every diagnostic, and fails if it
-// cannot run.
-func load(file string, report func(config.Diagnostic)) (*config.Config, error) {
-	cfg, diags := config.Load(file)
-	if cfg != nil && !diags.HasErrors() {
+// An input is a configuration and how it is read.
+type input struct {
+	file string
+	config.Options
+}
+
+// flags adds the flags that name one to a command.
+func (s *input) flags(cmd *cobra.Command) {
+	cmd.Flags().StringVarP(&s.file, "file", "f", defaultConfigFile, "configuration `FILE`: YAML, or a keepalived.conf, which is recognised by its content")
+	cmd.Flags().StringVarP(&s.ConfigID, "config-id", "i", "", "`ID` for lines of keepalived.conf that begin with @ID (default: the host name up to the first dot)")
+}
+
+// load reads the configuration, reports every diagnostic, and fails if nothing of
+// it can run.
+func (s input) load(report func(config.Diagnostic)) (*config.Config, error) {
+	cfg, diags := config.LoadWith(s.file, s.Options)
+	if cfg != nil {
 		host, err := daemon.ReadInterfaces()
 		if err != nil {
 			return nil, fmt.Errorf("looking at the interfaces of this host: %w", err)
@@ -104,14 +119,14 @@ func load(file string, report func(config.Diagnostic)) (*config.Config, error) {
 	for _, d := range diags {
 		report(d)
 	}
-	if diags.HasErrors() {
-		return nil, &exitError{exitUsage, fmt.Errorf("%s: it cannot be run as it is", file)}
+	if cfg == nil {
+		return nil, &exitError{exitUsage, fmt.Errorf("%s: it cannot be run as it is", s.file)}
 	}
 	return cfg, nil
 }
 
 func checkCommand() *cobra.Command {
-	var file string
+	var from input
 	var strict, asJSON bool
 	cmd := &cobra.Command{
 		Use:   "check",
@@ -129,7 +144,7 @@ Exit codes: 0 it can run, 1 with --strict if there are warnings, 2 it has errors
 					fmt.Fprintln(cmd.ErrOrStderr(), d)
 				}
 			}
-			cfg, err := load(file, report)
+			cfg, err := from.load(report)
 			if err == nil {
 				for _, d := range daemon.Inspect(cfg) {
 					report(d)
@@ -139,7 +154,7 @@ Exit codes: 0 it can run, 1 with --strict if there are warnings, 2 it has errors
 				if diags == nil {
 					diags = []config.Diagnostic{}
 				}
-				if err := writeJSON(cmd.OutOrStdout(), map[string]any{"file": file, "ok": err == nil, "diagnostics": diags}); err != nil {
+				if err := writeJSON(cmd.OutOrStdout(), map[string]any{"file": from.file, "ok": err == nil, "diagnostics": diags}); err != nil {
 					return err
 				}
 				if err != nil {
@@ -150,7 +165,10 @@ Exit codes: 0 it can run, 1 with --strict if there are warnings, 2 it has errors
 				return err
 			}
 			if !asJSON {
-				describe(cmd.OutOrStdout(), file, cfg)
+				describe(cmd.OutOrStdout(), from.file, cfg)
+			}
+			if errs := config.Diagnostics(diags); errs.HasErrors() {
+				return &exitError{exitUsage, fmt.Errorf("%s: it can run only without what has errors", from.file)}
 			}
 			if strict && len(diags) > 0 {
 				return &exitError{code: exitNo}
@@ -158,7 +176,7 @@ Exit codes: 0 it can run, 1 with --strict if there are warnings, 2 it has errors
 			return nil
 		},
 	}
-	cmd.Flags().StringVarP(&file, "file", "f", defaultConfigFile, "configuration `FILE`")
+	from.flags(cmd)
 	cmd.Flags().BoolVar(&strict, "strict", false, "fail on warnings too")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
 	cmd.AddCommand(checkRunCommand())
