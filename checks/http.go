@@ -149,13 +149,18 @@ func (p *HTTP) tls() (*tls.Config, error) {
 	}
 	pem, err := os.ReadFile(p.CAFile)
 	if err != nil {
-		return nil, &UnrunnableError{Reason: "ca_file: " + err.Error()}
+		return nil, &UnrunnableError{Reason: "ca_file: " + err.Error(), Hint: "it must hold certificates in PEM"}
 	}
 	config.RootCAs = x509.NewCertPool()
 	if !config.RootCAs.AppendCertsFromPEM(pem) {
 		return nil, &UnrunnableError{Reason: "ca_file: no certificate in " + p.CAFile, Hint: "it must hold certificates in PEM"}
 	}
 	return config, nil
+}
+
+func (p *HTTP) inspect() error {
+	_, err := p.tls()
+	return err
 }
 
 func (p *HTTP) ranges() []StatusRange {

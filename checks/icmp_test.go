@@ -35,7 +35,7 @@ func pinged(t *testing.T, n *netiftest.Node, p *ICMP, timeout time.Duration) (st
 	t.Helper()
 	var a Attempt
 	must(t, n.Do(func() error {
-		a = NewProbe(ProbeConfig{Prober: p, Interval: time.Second, Timeout: timeout, Rise: 1, Fall: 1}).Once(t.Context())
+		a, _ = NewProbe(ProbeConfig{Prober: p, Interval: time.Second, Timeout: timeout, Rise: 1, Fall: 1}).Once(t.Context())
 		return nil
 	}))
 	return a.Detail, a.OK

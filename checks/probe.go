@@ -37,6 +37,7 @@ type ProbeConfig struct {
 
 // A Probe is a Tracker that asks a service again and again.
 type Probe struct {
+	progress
 	config ProbeConfig
 }
 
@@ -45,9 +46,25 @@ var _ Tracker = (*Probe)(nil)
 // NewProbe returns a Probe.
 func NewProbe(c ProbeConfig) *Probe { return &Probe{config: c} }
 
-// Once asks once, outside the schedule.
-func (p *Probe) Once(ctx context.Context) Attempt {
-	return p.attempt(ctx).Attempt
+// Once asks once, outside the schedule. The error is not nil if it could not even
+// ask.
+func (p *Probe) Once(ctx context.Context) (Attempt, *UnrunnableError) {
+	o := p.attempt(ctx)
+	if o.unrunnable == "" {
+		return o.Attempt, nil
+	}
+	return o.Attempt, &UnrunnableError{Reason: o.unrunnable, Hint: o.hint}
+}
+
+// Inspect says without asking anybody whether a Prober could ask from this host as
+// it is now, as far as that is known. It returns nil if it could.
+func Inspect(p Prober) *UnrunnableError {
+	i, ok := p.(interface{ inspect() error })
+	if !ok {
+		return nil
+	}
+	u, _ := errors.AsType[*UnrunnableError](i.inspect())
+	return u
 }
 
 // An outcome is an attempt with what only a Report says of it.
@@ -111,6 +128,8 @@ func (p *Probe) Run(ctx context.Context, report func(Report)) {
 	)
 	tick := time.NewTicker(p.config.Interval)
 	defer tick.Stop()
+	defer p.end()
+	p.begin()
 	go start()
 	for {
 		select {
@@ -121,13 +140,15 @@ func (p *Probe) Run(ctx context.Context, report func(Report)) {
 			return
 		case <-tick.C:
 			if running {
-				r.Skipped++
+				p.skip(&r)
 				continue
 			}
 			running = true
+			p.begin()
 			go start()
 		case o := <-done:
 			running = false
+			p.end()
 			if ctx.Err() != nil {
 				return
 			}

@@ -4,10 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"vipd/checks/command"
 )
 
 // A scripted Prober takes as long and ends as it is told.
@@ -117,9 +121,115 @@ func TestAProbeEndsAtOnceAndSaysNothingMore(t *testing.T) {
 		if d := time.Since(start); d != 1500*time.Millisecond {
 			t.Errorf("ended after %v", d)
 		}
-		a := p.Once(t.Context())
-		if a.OK || a.Duration != time.Minute || a.Detail != "timed out after 1m0s" {
-			t.Errorf("once is %+v", a)
+		a, u := p.Once(t.Context())
+		if a.OK || a.Duration != time.Minute || a.Detail != "timed out after 1m0s" || u != nil {
+			t.Errorf("once is %+v, %v", a, u)
 		}
 	})
+}
+
+func TestAProbeThatCannotAskSaysSoByItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		prober := &scripted{steps: []scriptedStep{{0, fmt.Errorf("asking: %w", &UnrunnableError{"no bus", "get one"})}}}
+		a, u := NewProbe(ProbeConfig{Prober: prober, Interval: time.Second, Timeout: time.Second, Rise: 1, Fall: 1}).Once(t.Context())
+		if a.OK || a.Detail != "asking: no bus" || u == nil || u.Reason != "no bus" || u.Hint != "get one" {
+			t.Errorf("once is %+v, %+v", a, u)
+		}
+	})
+}
+
+func TestWhatAHostCannotAskIsKnownBeforehand(t *testing.T) {
+	dir := t.TempDir()
+	empty := filepath.Join(dir, "empty.pem")
+	must(t, os.WriteFile(empty, nil, 0o600))
+	bus := startBus(t, &fakeBus{})
+	for _, tt := range []struct {
+		name   string
+		prober Prober
+		want   string // begins so; empty: it can be asked
+		hint   string // holds this
+	}{
+		{"a port", &TCP{"192.0.2.1:80"}, "", ""},
+		{"a page", &HTTP{URL: "https://192.0.2.1/", Verify: true}, "", ""},
+		{"no file of authorities", &HTTP{URL: "https://192.0.2.1/", Verify: true, CAFile: dir + "/absent"}, "ca_file: open " + dir + "/absent: no such file", "PEM"},
+		{"an empty file of authorities", &HTTP{URL: "https://192.0.2.1/", Verify: true, CAFile: empty}, "ca_file: no certificate in " + empty, "PEM"},
+		{"one that is not needed", &HTTP{URL: "https://192.0.2.1/", CAFile: dir + "/absent"}, "", ""},
+		{"a bus", &SystemdUnit{Unit: "ssh.service", Bus: bus.path}, "", ""},
+		{"no bus", &SystemdUnit{Unit: "ssh.service", Bus: dir + "/absent"}, "no D-Bus at " + dir + "/absent: ", "mounted"},
+	} {
+		got := Inspect(tt.prober)
+		if tt.want == "" {
+			if got != nil {
+				t.Errorf("%s: got %v", tt.name, got)
+			}
+		} else if got == nil || !strings.HasPrefix(got.Reason, tt.want) || !strings.Contains(got.Hint, tt.hint) {
+			t.Errorf("%s: got %+v, want %s", tt.name, got, tt.want)
+		}
+	}
+}
+
+// watched is a Tracker that can be asked how far it is.
+type watched interface {
+	Tracker
+	Progress() Progress
+}
+
+func TestARunThatGoesOnCanBeSeen(t *testing.T) {
+	const takes = 2500 * time.Millisecond
+	run := func(context.Context, *command.Spec) command.Result {
+		time.Sleep(takes)
+		return command.Result{}
+	}
+	for _, tt := range []struct {
+		name string
+		make func() watched
+	}{
+		{"of a script", func() watched {
+			return newScript(run, ScriptConfig{Interval: time.Second, Timeout: time.Minute, Rise: 1, Fall: 1})
+		}},
+		{"of a probe", func() watched {
+			return NewProbe(ProbeConfig{Prober: &scripted{steps: []scriptedStep{{takes: takes}}}, Interval: time.Second, Timeout: time.Minute, Rise: 1, Fall: 1})
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := tt.make()
+				ctx, cancel := context.WithCancel(t.Context())
+				begin := time.Now()
+				at := func(d time.Duration) Progress {
+					time.Sleep(time.Until(begin.Add(d)))
+					synctest.Wait()
+					return w.Progress()
+				}
+				if got := w.Progress(); got != (Progress{}) {
+					t.Errorf("before it was begun: %+v", got)
+				}
+				done := make(chan struct{})
+				go func() {
+					defer close(done)
+					w.Run(ctx, func(Report) {})
+				}()
+				for _, want := range []struct {
+					at      time.Duration
+					since   time.Duration // after the begin; below 0: it does not run
+					skipped uint64
+				}{
+					{500 * time.Millisecond, 0, 0},
+					{2100 * time.Millisecond, 0, 2},
+					{2600 * time.Millisecond, -1, 2},
+					{4100 * time.Millisecond, 3 * time.Second, 3},
+				} {
+					got := at(want.at)
+					if want.since < 0 != got.RunningSince.IsZero() || want.since >= 0 && !got.RunningSince.Equal(begin.Add(want.since)) || got.Skipped != want.skipped {
+						t.Errorf("after %v: running since %v, %d skipped; want %v, %d", want.at, got.RunningSince.Sub(begin), got.Skipped, want.since, want.skipped)
+					}
+				}
+				cancel()
+				<-done
+				if got := w.Progress(); !got.RunningSince.IsZero() {
+					t.Errorf("after its end: %+v", got)
+				}
+			})
+		})
+	}
 }

@@ -195,6 +195,9 @@ func (p *Process) put(c census) {
 	}
 }
 
+// Count returns how many processes there were when they were last counted.
+func (p *Process) Count() int { return p.get().count }
+
 func (p *Process) get() census {
 	p.mu.Lock()
 	defer p.mu.Unlock()

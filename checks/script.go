@@ -7,6 +7,10 @@ import (
 	"vipd/checks/command"
 )
 
+// stopGrace is how long after SIGTERM a script is killed that still runs when
+// nobody wants its result any more. keepalived sends SIGTERM and does not wait.
+const stopGrace = 200 * time.Millisecond
+
 // ScriptConfig says how a script is run and when its results count.
 type ScriptConfig struct {
 	Spec              command.Spec  // its Timeout is set from the one below
@@ -20,6 +24,7 @@ type ScriptConfig struct {
 // A Script is a Tracker that runs a program at intervals; its exit code is the
 // result (keepalived: vrrp_script).
 type Script struct {
+	progress
 	config ScriptConfig
 	run    func(context.Context, *command.Spec) command.Result
 }
@@ -30,7 +35,7 @@ var _ Tracker = (*Script)(nil)
 func NewScript(r *command.Runner, c ScriptConfig) *Script { return newScript(r.Run, c) }
 
 func newScript(run func(context.Context, *command.Spec) command.Result, c ScriptConfig) *Script {
-	c.Spec.Timeout = c.Timeout
+	c.Spec.Timeout, c.Spec.Grace = c.Timeout, stopGrace
 	return &Script{config: c, run: run}
 }
 
@@ -74,6 +79,8 @@ func (s *Script) Run(ctx context.Context, report func(Report)) {
 	)
 	tick := time.NewTicker(s.config.Interval)
 	defer tick.Stop()
+	defer s.end()
+	s.begin()
 	go start()
 	for {
 		select {
@@ -84,17 +91,22 @@ func (s *Script) Run(ctx context.Context, report func(Report)) {
 			return
 		case <-tick.C:
 			if running {
-				r.Skipped++
+				s.skip(&r)
 				continue
 			}
 			running = true
+			s.begin()
 			go start()
 		case <-lingering:
 			running, lingering = false, nil
+			s.end()
 		case result := <-done:
 			// A run that cannot be ended has failed, but is not doubled.
 			lingering = result.Lingering
 			running = lingering != nil
+			if !running {
+				s.end()
+			}
 			if ctx.Err() != nil {
 				return // it was told to end, and that is no result
 			}

@@ -2,6 +2,7 @@ package checks
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -241,7 +242,7 @@ func TestHostileScriptsHarmOnlyTheirOwnVerdict(t *testing.T) {
 	}{
 		{"hangs", script("sleep 300\n", 100*time.Millisecond), Down, "timed out after"},
 		{"hangs with children", script("sleep 300 & (sleep 300 & sleep 300) & wait\n", 100*time.Millisecond), Down, "timed out after"},
-		{"ignores SIGTERM", script("trap '' TERM\nwhile :; do sleep 1; done\n", 100*time.Millisecond), Down, "timed out after"},
+		{"ignores SIGTERM", script("trap '' TERM\nwhile :; do sleep 1; done\n", 100*time.Millisecond), Down, "not done within 100ms, killed after 2."},
 		{"floods its output", script("head -c 268435456 /dev/zero\n", 30*time.Second), Up, "exit code 0"},
 		{"floods for ever", script("cat /dev/zero\n", 100*time.Millisecond), Down, "timed out after"},
 		{"deletes itself", script("rm -- \"$0\"\n", 10*time.Second), Down, "does not exist"},
@@ -272,9 +273,20 @@ func TestHostileScriptsHarmOnlyTheirOwnVerdict(t *testing.T) {
 }
 
 func TestTheEndOfTheContextEndsARunningScript(t *testing.T) {
+	for name, body := range map[string]string{
+		"that obeys":           "echo $$ >%s\nexec sleep 300\n",
+		"that ignores SIGTERM": "trap '' TERM\necho $$ >%s\nwhile :; do sleep 0.05; done\n",
+	} {
+		t.Run(name, func(t *testing.T) { testEndOfScript(t, body) })
+	}
+}
+
+// testEndOfScript ends a script that writes its number to a file.
+func testEndOfScript(t *testing.T, body string) {
 	pidFile := filepath.Join(t.TempDir(), "pid")
+	body = fmt.Sprintf(body, pidFile)
 	s := NewScript(newRunner(t), ScriptConfig{
-		Spec:     command.Spec{Argv: []string{writeScript(t, "echo $$ >"+pidFile+"\nexec sleep 300\n")}, As: command.Own()},
+		Spec:     command.Spec{Argv: []string{writeScript(t, body)}, As: command.Own()},
 		Interval: time.Second, Timeout: time.Minute, Rise: 1, Fall: 1,
 	})
 	rec := record(t, s)
@@ -288,7 +300,11 @@ func TestTheEndOfTheContextEndsARunningScript(t *testing.T) {
 			t.Fatal("the script was not started")
 		}
 	}
+	begin := time.Now()
 	rec.stop()
+	if took := time.Since(begin); took > 1500*time.Millisecond {
+		t.Errorf("it took %v", took)
+	}
 	b, err := os.ReadFile(pidFile)
 	if err != nil {
 		t.Fatal(err)

@@ -1,6 +1,7 @@
 package checks
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"strconv"
 	"syscall"
+	"time"
 
 	"github.com/godbus/dbus/v5"
 )
@@ -30,17 +32,9 @@ func (p *SystemdUnit) String() string { return "systemd unit " + p.Unit }
 // Probe asks systemd for the state of the unit. One that is reloading serves
 // all the same.
 func (p *SystemdUnit) Probe(ctx context.Context) (string, error) {
-	path := p.Bus
-	if path == "" {
-		path = systemBus
-	}
-	var d net.Dialer
-	c, err := d.DialContext(ctx, "unix", path)
+	c, err := p.dial(ctx)
 	if err != nil {
-		if ctx.Err() != nil {
-			return "", ctx.Err()
-		}
-		return "", busUnavailable(path, err)
+		return "", err
 	}
 	defer func() { _ = c.Close() }()
 	// What the library reads ends with the connection.
@@ -51,6 +45,30 @@ func (p *SystemdUnit) Probe(ctx context.Context) (string, error) {
 		return "", e
 	}
 	return detail, err
+}
+
+func (p *SystemdUnit) dial(ctx context.Context) (net.Conn, error) {
+	path := cmp.Or(p.Bus, systemBus)
+	var d net.Dialer
+	c, err := d.DialContext(ctx, "unix", path)
+	switch {
+	case err == nil:
+		return c, nil
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	}
+	return nil, busUnavailable(path, err)
+}
+
+func (p *SystemdUnit) inspect() error {
+	// To connect takes no time, unless too many others do.
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	c, err := p.dial(ctx)
+	if err == nil {
+		_ = c.Close()
+	}
+	return err
 }
 
 func busUnavailable(path string, err error) error {

@@ -14,7 +14,7 @@ import (
 // ask runs a Prober as a Probe does and returns what it says.
 func ask(t *testing.T, p Prober, timeout time.Duration) (string, bool) {
 	t.Helper()
-	a := NewProbe(ProbeConfig{Prober: p, Interval: time.Second, Timeout: timeout, Rise: 1, Fall: 1}).Once(t.Context())
+	a, _ := NewProbe(ProbeConfig{Prober: p, Interval: time.Second, Timeout: timeout, Rise: 1, Fall: 1}).Once(t.Context())
 	if a.Duration > timeout+patience/2 {
 		t.Errorf("%v took %v", p, a.Duration)
 	}

@@ -19,8 +19,8 @@ type Spec struct {
 	// of what is run.
 	Argv []string
 	As   Credential
-	// Env is added to the daemon's environment, which is cleaned of LD_* and
-	// IFS.
+	// Env is added to the daemon's environment, less what is [Withheld]. For
+	// another user than the daemon's it has that user's HOME, USER and LOGNAME.
 	Env []string
 	// Timeout ends the program: SIGTERM to its process group, SIGKILL 2 s
 	// later; 0: never.
@@ -28,6 +28,10 @@ type Spec struct {
 	// Kill has the program killed at its end, by the timeout or the context,
 	// rather than asked to end first (keepalived: scripts on STOP).
 	Kill bool
+	// Grace, if it is not 0, is how long after SIGTERM the program is killed
+	// when the context has ended, in place of 2 s: whoever ends it then does not
+	// want to wait.
+	Grace time.Duration
 	// Background lets programs without it be started first, where many are to
 	// be started at once.
 	Background bool
@@ -46,6 +50,7 @@ type Result struct {
 	// TimedOut and Canceled say that it was told to end, whatever it made of
 	// that: Spec.Timeout had passed, or the context had ended.
 	TimedOut, Canceled bool
+	Timeout            time.Duration // that of the Spec
 	// Output is the end of what it wrote to standard output and error, not
 	// cleaned of control characters; Truncated says that there was more.
 	Output    string
@@ -68,16 +73,10 @@ func (r Result) String() string {
 	switch {
 	case r.Problem != nil:
 		return r.Problem.Error()
-	case r.TimedOut || r.Canceled:
-		how := "stopped"
-		if r.TimedOut {
-			how = "timed out"
-		}
-		how += " after " + r.Duration.Round(time.Millisecond).String()
-		if r.Lingering != nil {
-			how += ", cannot be killed"
-		}
-		return how
+	case r.TimedOut:
+		return r.overrun()
+	case r.Canceled:
+		return "stopped after " + r.Duration.Round(time.Millisecond).String() + r.lingers()
 	case r.Signal != 0:
 		if name := unix.SignalName(r.Signal); name != "" {
 			return "killed by " + name
@@ -86,6 +85,33 @@ func (r Result) String() string {
 	}
 	return fmt.Sprintf("exit code %d", r.Exit)
 }
+
+// overrun says how a program ended that was not done in time.
+func (r Result) overrun() string {
+	// What of its time is spent on ending a program that does as it is told.
+	const prompt = 200 * time.Millisecond
+	switch {
+	case r.Timeout == 0:
+		return "timed out after " + r.Duration.Round(time.Millisecond).String() + r.lingers()
+	case r.Path == "" && r.Lingering == nil:
+		return fmt.Sprintf("not started within %s, as many others were to be", inSeconds(r.Duration))
+	case r.Lingering != nil || r.Duration < r.Timeout+prompt:
+		return "timed out after " + r.Timeout.String() + r.lingers()
+	case r.Signal == syscall.SIGKILL:
+		return fmt.Sprintf("not done within %v, killed after %s", r.Timeout, inSeconds(r.Duration))
+	}
+	return fmt.Sprintf("not done within %v, ended after %s", r.Timeout, inSeconds(r.Duration))
+}
+
+func (r Result) lingers() string {
+	if r.Lingering == nil {
+		return ""
+	}
+	return ", cannot be killed"
+}
+
+// inSeconds writes a duration of seconds as nobody needs it more exactly.
+func inSeconds(d time.Duration) string { return fmt.Sprintf("%.1fs", d.Seconds()) }
 
 // A Problem is why a program cannot be run.
 type Problem struct {

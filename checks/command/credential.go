@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -15,6 +16,7 @@ type Credential struct {
 	UID, GID uint32
 	// Groups are all groups besides GID. The daemon's own are never passed on.
 	Groups []uint32
+	Home   string // its home directory; empty: none is known
 }
 
 // String returns the name of the user, or the number if there is none.
@@ -56,7 +58,7 @@ func Lookup(userName, group string, supplementary bool) (Credential, error) {
 	} else if err != nil {
 		return Credential{}, fmt.Errorf("command: looking up user %q: %w", userName, err)
 	}
-	c := Credential{Name: u.Username}
+	c := Credential{Name: u.Username, Home: u.HomeDir}
 	if c.UID, err = parseID(u.Uid); err != nil {
 		return Credential{}, fmt.Errorf("command: looking up user %q: %w", userName, err)
 	}
@@ -124,7 +126,7 @@ func parseID(s string) (uint32, error) {
 func Own() Credential {
 	c := Credential{UID: uint32(os.Geteuid()), GID: uint32(os.Getegid())}
 	if u, err := user.LookupId(strconv.Itoa(os.Geteuid())); err == nil {
-		c.Name = u.Username
+		c.Name, c.Home = u.Username, u.HomeDir
 	}
 	groups, err := os.Getgroups()
 	if err != nil {
@@ -136,6 +138,16 @@ func Own() Credential {
 		}
 	}
 	return c
+}
+
+// root reports whether it can change what is root's: as that user, or as a member
+// of its group.
+func (c Credential) root() bool { return c.UID == 0 || c.in(0) }
+
+// login returns the variables that say who somebody is and where at home: a
+// program that runs as another user must not take the daemon's files for its own.
+func (c Credential) login() []string {
+	return []string{"HOME=" + cmp.Or(c.Home, "/"), "USER=" + c.String(), "LOGNAME=" + c.String()}
 }
 
 // in reports whether the user is a member of a group.

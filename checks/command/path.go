@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -21,6 +22,10 @@ const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
 
 // maxLinks is how many symbolic links the kernel follows in one path.
 const maxLinks = 40
+
+// maxInterpreters is how many interpreters that are scripts themselves the kernel
+// follows.
+const maxInterpreters = 4
 
 // Inspect says what would be run and whether it can be, without running it. path
 // has all symbolic links resolved. err is a *Problem if it cannot be run. unsafe
@@ -37,10 +42,16 @@ func (s *Spec) Inspect() (path string, unsafe *Problem, err error) {
 	case w.unsafe != nil && s.Secure:
 		return w.path, nil, w.unsafe
 	}
-	if p := inspectFormat(w.path, s.As); p != nil {
-		return w.path, nil, p
+	problem, unsafe = inspectFormat(w.path, s.As)
+	switch {
+	case problem != nil:
+		return w.path, nil, problem
+	case unsafe != nil && s.Secure:
+		return w.path, nil, unsafe
+	case w.unsafe != nil:
+		unsafe = w.unsafe
 	}
-	return w.path, w.unsafe, nil
+	return w.path, unsafe, nil
 }
 
 // find returns the absolute path of the program, found in PATH if it has no
@@ -95,7 +106,6 @@ func walk(path string, as Credential) walked {
 	var w walked
 	todo := strings.Split(strings.Trim(path, "/"), "/")
 	at, links := "/", 0
-	rootRuns := as.UID == 0 || as.GID == 0
 	var unsafe *Problem
 	note := func(p *Problem) {
 		if unsafe == nil {
@@ -129,6 +139,9 @@ func walk(path string, as Credential) walked {
 		st, err := os.Lstat(next)
 		if err != nil {
 			w.problem = &Problem{Path: next, Reason: reason(err)}
+			if errors.Is(err, fs.ErrNotExist) {
+				w.problem.Hint = nearest(at, name)
+			}
 			return w
 		}
 		if st.Mode()&fs.ModeSymlink == 0 {
@@ -168,7 +181,7 @@ func walk(path string, as Credential) walked {
 		note(changeable(at, st))
 		// As keepalived, protect what the file itself would make root's.
 		uid, gid := owner(st)
-		if rootRuns || uid == 0 && st.Mode()&fs.ModeSetuid != 0 || gid == 0 && st.Mode()&fs.ModeSetgid != 0 {
+		if as.root() || uid == 0 && st.Mode()&fs.ModeSetuid != 0 || gid == 0 && st.Mode()&fs.ModeSetgid != 0 {
 			w.unsafe = unsafe
 		}
 	}
@@ -252,32 +265,97 @@ func notExecutable(path string, st fs.FileInfo, as Credential) *Problem {
 
 // inspectFormat says whether the kernel could execute a file, as far as that
 // shows from its first line. A file that vipd may not read is let pass: the
-// kernel may know better.
-func inspectFormat(path string, as Credential) *Problem {
+// kernel may know better. unsafe is set if somebody else than root could change
+// the interpreter that root would run: it is as good as the script.
+func inspectFormat(path string, as Credential) (problem, unsafe *Problem) {
+	return inspectInterpreters(path, as, maxInterpreters)
+}
+
+// inspectInterpreters is inspectFormat for an interpreter of an interpreter, too.
+func inspectInterpreters(path string, as Credential, depth int) (problem, unsafe *Problem) {
 	head, err := readHead(path)
 	if err != nil {
-		return nil
+		return nil, nil
 	}
 	if !bytes.HasPrefix(head, []byte("#!")) {
 		if bytes.HasPrefix(head, []byte("\x7fELF")) || hasBinfmt() {
-			return nil
+			return nil, nil
 		}
-		return badFormat(path, head)
+		return badFormat(path, head), nil
 	}
 	interpreter := interpreterOf(head)
 	if interpreter == "" {
-		return badFormat(path, head)
+		return badFormat(path, head), nil
 	}
 	if dos, ok := strings.CutSuffix(interpreter, "\r"); ok {
-		return &Problem{Path: path, Reason: fmt.Sprintf("has DOS line ends, so that its interpreter %s is not found", dos), Hint: `sed -i 's/\r$//' ` + quote(path)}
+		return &Problem{Path: path, Reason: fmt.Sprintf("has DOS line ends, so that its interpreter %s is not found", dos), Hint: `sed -i 's/\r$//' ` + quote(path)}, nil
 	}
 	if !strings.HasPrefix(interpreter, "/") {
 		interpreter = "/" + interpreter
 	}
-	if w := walk(interpreter, as); w.problem != nil {
-		return &Problem{Path: path, Reason: "its interpreter cannot be run: " + w.problem.Error(), Hint: w.problem.Hint}
+	w := walk(interpreter, as)
+	switch {
+	case w.problem != nil:
+		return &Problem{Path: path, Reason: "its interpreter cannot be run: " + w.problem.Error(), Hint: w.problem.Hint}, nil
+	case w.unsafe != nil:
+		unsafe = &Problem{Path: path, Reason: "its interpreter is not safe: " + w.unsafe.Error(), Hint: w.unsafe.Hint}
 	}
-	return nil
+	if depth == 0 {
+		return nil, unsafe
+	}
+	problem, deeper := inspectInterpreters(w.path, as, depth-1)
+	if unsafe == nil {
+		unsafe = deeper
+	}
+	return problem, unsafe
+}
+
+// nearest is a hint for a name that is not there: one that is, and that is so
+// much like it that it may have been meant.
+func nearest(dir, name string) string {
+	const most = 1000 // entries that are looked at
+	f, err := os.Open(dir)
+	if err != nil {
+		return ""
+	}
+	defer func() { _ = f.Close() }()
+	names, _ := f.Readdirnames(most)
+	slices.Sort(names)
+	best, found := min(2, len(name)/3)+1, ""
+	for _, n := range names {
+		if d := distance(n, name, best); d < best {
+			best, found = d, n
+		}
+	}
+	if found == "" {
+		return ""
+	}
+	return "did you mean " + quote(filepath.Join(dir, found)) + "?"
+}
+
+// distance returns how many octets have to be put in, taken out or changed to
+// make one name the other (Levenshtein); at least bound if it is not less.
+func distance(a, b string, bound int) int {
+	if max(len(a)-len(b), len(b)-len(a)) >= bound {
+		return bound
+	}
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		before := row[0] // of the row above, one to the left
+		row[0] = i + 1
+		for j := range len(b) {
+			d := before
+			if a[i] != b[j] {
+				d++
+			}
+			before = row[j+1]
+			row[j+1] = min(d, before+1, row[j]+1)
+		}
+	}
+	return row[len(b)]
 }
 
 // interpreterOf returns what the first line of a script names; empty if it is not
@@ -356,7 +434,7 @@ func (s *Spec) explain(path string, errno syscall.Errno) *Problem {
 		if w.problem != nil {
 			return w.problem
 		}
-		if p := inspectFormat(w.path, s.As); p != nil {
+		if p, _ := inspectFormat(w.path, s.As); p != nil {
 			return p
 		}
 	}

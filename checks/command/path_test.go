@@ -35,7 +35,8 @@ func TestWhatRootMayRunWithScriptSecurity(t *testing.T) {
 		name   string
 		change func(dir string) []func() error // dir holds script
 		run    string                          // instead of script
-		want   string                          // $ stands for dir; empty: it may
+		as     Credential
+		want   string // $ stands for dir; empty: it may
 		hint   string
 	}{
 		{name: "all is root's"},
@@ -98,6 +99,22 @@ func TestWhatRootMayRunWithScriptSecurity(t *testing.T) {
 				chmod(0o777, dir+"/open"),
 			}
 		}, run: "link", want: "$/open: is writable by everybody, who could change what root runs", hint: "chmod o-w $/open"},
+		{name: "an interpreter of another user's, which keepalived allows", change: func(dir string) []func() error {
+			return append(shellIn(dir+"/bin"),
+				func() error { return os.WriteFile(dir+"/script", []byte("#!"+dir+"/bin/sh\n"), 0o755) },
+				func() error { return os.Chown(dir+"/bin", daemon, 0) },
+			)
+		}, want: "$/script: its interpreter is not safe: $/bin: belongs to user daemon, who could change what root runs", hint: "chown root $/bin"},
+		{name: "an interpreter of an interpreter", change: func(dir string) []func() error {
+			return append(shellIn(dir+"/bin"),
+				func() error { return os.WriteFile(dir+"/script", []byte("#!"+dir+"/between\n"), 0o755) },
+				func() error { return os.WriteFile(dir+"/between", []byte("#!"+dir+"/bin/sh\n"), 0o755) },
+				chmod(0o777, dir+"/bin/sh"),
+			)
+		}, want: "$/between: its interpreter is not safe: $/bin/sh: is writable by everybody, who could change what root runs", hint: "chmod o-w $/bin/sh"},
+		{name: "a user of root's group", as: Credential{UID: 65534, GID: 65534, Groups: []uint32{4, 0}}, change: func(dir string) []func() error {
+			return []func() error{chmod(0o777, dir+"/script")}
+		}, want: "$/script: is writable by everybody, who could change what root runs", hint: "chmod o-w $/script"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := newTestRunner(t)
@@ -125,7 +142,7 @@ func TestWhatRootMayRunWithScriptSecurity(t *testing.T) {
 			want := strings.ReplaceAll(tt.want, "$", dir)
 			hint := strings.ReplaceAll(tt.hint, "$", dir)
 
-			s := &Spec{Argv: []string{filepath.Join(dir, name)}, Secure: true}
+			s := &Spec{Argv: []string{filepath.Join(dir, name)}, As: tt.as, Secure: true}
 			got := r.Run(t.Context(), s)
 			_, unsafe, inspected := s.Inspect()
 			if unsafe != nil {
@@ -157,6 +174,45 @@ func TestWhatRootMayRunWithScriptSecurity(t *testing.T) {
 				t.Errorf("as a user who is not root: %v", got)
 			}
 		})
+	}
+}
+
+// shellIn returns what makes a directory with a shell of its own.
+func shellIn(dir string) []func() error {
+	return []func() error{
+		func() error { return os.Mkdir(dir, 0o755) },
+		func() error {
+			b, err := os.ReadFile("/bin/sh")
+			if err != nil {
+				return err
+			}
+			return os.WriteFile(dir+"/sh", b, 0o755)
+		},
+	}
+}
+
+func TestOfAMissingProgramTheNearestNameIsSaid(t *testing.T) {
+	dir := openDir(t)
+	for _, name := range []string{"check-nginx.sh", "check-ssh.sh", "notify.sh", "a"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, want := range map[string]string{
+		"chek-nginx.sh":    "did you mean " + dir + "/check-nginx.sh?",
+		"check_nginx.sh":   "did you mean " + dir + "/check-nginx.sh?",
+		"chekc-ssh.sh":     "did you mean " + dir + "/check-ssh.sh?",
+		"Notify.sh":        "did you mean " + dir + "/notify.sh?",
+		"b":                "", // everything is near to so short a name
+		"check-haproxy.sh": "",
+		"check-nginx.sh/x": "",
+	} {
+		s := &Spec{Argv: []string{filepath.Join(dir, name)}, As: Own()}
+		_, _, err := s.Inspect()
+		p, ok := errors.AsType[*Problem](err)
+		if !ok || p.Hint != want {
+			t.Errorf("%s: got %+v, want the hint %q", name, p, want)
+		}
 	}
 }
 

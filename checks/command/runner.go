@@ -122,14 +122,26 @@ func (r *Runner) Close() {
 	}
 }
 
-// cleanEnv leaves out what would change how programs are loaded, or how a shell
-// splits words, and earlier values of what is set twice: programs take the first.
+// Withheld reports whether programs do not get a variable of the daemon's
+// environment: what would change how programs are loaded, or how a shell splits
+// words, and by what the service manager talks to the daemon and to no other
+// (sd_notify, sd_watchdog_enabled and sd_listen_fds of systemd).
+func Withheld(name string) bool {
+	switch name {
+	case "IFS", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES":
+		return true
+	}
+	return strings.HasPrefix(name, "LD_")
+}
+
+// cleanEnv leaves out what is withheld, and earlier values of what is set twice:
+// programs take the first.
 func cleanEnv(env []string) []string {
 	out := make([]string, 0, len(env))
 	seen := map[string]bool{}
 	for _, kv := range slices.Backward(env) {
 		name, _, ok := strings.Cut(kv, "=")
-		if !ok || name == "IFS" || strings.HasPrefix(name, "LD_") || seen[name] {
+		if !ok || Withheld(name) || seen[name] {
 			continue
 		}
 		seen[name] = true
@@ -277,6 +289,9 @@ func (r *Runner) start(req *request) {
 			req.problem = w.problem
 			return
 		}
+		if w.unsafe == nil {
+			_, w.unsafe = inspectFormat(w.path, s.As)
+		}
 		if w.unsafe != nil {
 			req.problem = w.unsafe
 			return
@@ -312,9 +327,12 @@ func (r *Runner) start(req *request) {
 		return
 	}
 
-	env := r.env
-	if len(s.Env) > 0 {
-		env = cleanEnv(append(slices.Clip(env), s.Env...))
+	env := slices.Clip(r.env)
+	if s.As.UID != r.own.UID {
+		env = append(env, s.As.login()...)
+	}
+	if env = append(env, s.Env...); len(env) > len(r.env) {
+		env = cleanEnv(env)
 	}
 	pidfd := -1
 	attr := syscall.ProcAttr{
@@ -456,6 +474,7 @@ func (r *Runner) Run(ctx context.Context, s *Spec) Result {
 	begun := time.Now()
 	for try := 0; ; try++ {
 		res, errno := r.run(ctx, s)
+		res.Timeout = s.Timeout
 		if res.Started.IsZero() {
 			res.Started = begun
 			res.Duration = time.Since(begun)
@@ -501,9 +520,24 @@ func (r *Runner) run(ctx context.Context, s *Spec) (Result, syscall.Errno) {
 	case <-ctx.Done():
 		res.Canceled = true
 	}
+	if r.end(ctx, s, p) {
+		r.reap(p, true, &res)
+	} else {
+		res.Duration = time.Since(req.began)
+		res.Lingering = r.linger(p)
+	}
+	return res, 0
+}
+
+// end tells a program to end, and reports whether it has.
+func (r *Runner) end(ctx context.Context, s *Spec, p *process) bool {
 	signals := []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL, syscall.SIGKILL}
 	if s.Kill {
 		signals = signals[1:]
+	}
+	delay, hurry := killDelay, ctx.Done()
+	if s.Grace == 0 {
+		hurry = nil
 	}
 	for _, sig := range signals {
 		// The process was not waited for: the group is its own. It may be
@@ -513,18 +547,25 @@ func (r *Runner) run(ctx context.Context, s *Spec) (Result, syscall.Errno) {
 			// One that is stopped does not see it otherwise.
 			_ = syscall.Kill(-p.pid, syscall.SIGCONT)
 		}
-		timer := time.NewTimer(killDelay)
+		late := time.NewTimer(delay)
 		select {
 		case <-p.dead:
-			timer.Stop()
-			r.reap(p, true, &res)
-			return res, 0
-		case <-timer.C:
+			late.Stop()
+			return true
+		case <-late.C:
+			continue
+		case <-hurry:
+		}
+		delay, hurry = s.Grace, nil
+		late.Reset(delay)
+		select {
+		case <-p.dead:
+			late.Stop()
+			return true
+		case <-late.C:
 		}
 	}
-	res.Duration = time.Since(req.began)
-	res.Lingering = r.linger(p)
-	return res, 0
+	return false
 }
 
 // submit has a program started. ok is false if it was not waited for to start.

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"vipd/checks/command"
 	"vipd/cmd/internal/control"
 )
 
@@ -65,7 +66,7 @@ func compareEnvironments(here, there []string, pid int) *control.Environment {
 	e := &control.Environment{DaemonPID: pid}
 	got, want := variables(here), variables(there)
 	for name, value := range want {
-		if withheld(name) {
+		if command.Withheld(name) {
 			continue
 		}
 		if name == "PATH" {
@@ -76,7 +77,7 @@ func compareEnvironments(here, there []string, pid int) *control.Environment {
 		}
 	}
 	for name := range got {
-		if _, ok := want[name]; !ok || withheld(name) {
+		if _, ok := want[name]; !ok || command.Withheld(name) {
 			e.Unset = append(e.Unset, name)
 		}
 	}
@@ -84,10 +85,6 @@ func compareEnvironments(here, there []string, pid int) *control.Environment {
 	slices.Sort(e.Unset)
 	return e
 }
-
-// withheld reports whether scripts do not get a variable, as it could change
-// what runs with the rights of another user.
-func withheld(name string) bool { return name == "IFS" || strings.HasPrefix(name, "LD_") }
 
 func variables(env []string) map[string]string {
 	m := make(map[string]string, len(env))

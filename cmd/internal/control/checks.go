@@ -50,6 +50,9 @@ type Check struct {
 
 	// Last is the last attempt that ended; absent before the first.
 	Last *Attempt `json:"last,omitempty"`
+	// RunningSince is when the attempt that is going on was begun; absent while
+	// there is none.
+	RunningSince time.Time `json:"running_since,omitzero"`
 
 	// UsedBy are the instances that track the object, by themselves or through
 	// their sync group.
@@ -158,7 +161,7 @@ type CheckRun struct {
 	Verdict string `json:"verdict"`
 
 	Command []string `json:"command"`
-	Path    string   `json:"path,omitempty"` // the program that was run, links resolved
+	Path    string   `json:"path,omitempty"` // the program that was run, as it was found, with its links
 	What    string   `json:"what,omitempty"`
 	User    string   `json:"user,omitempty"`
 	UID     *uint32  `json:"uid,omitempty"`

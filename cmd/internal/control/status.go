@@ -104,6 +104,10 @@ type Instance struct {
 
 	// Notifications are the last runs of its notify scripts, oldest first.
 	Notifications []Notification `json:"notifications"`
+
+	// Advice is what is wrong with the configuration as far as only what was
+	// heard of other routers shows it, in sentences.
+	Advice []string `json:"advice"`
 }
 
 // A Reason says what decided a transition.
@@ -295,6 +299,7 @@ func (i Instance) plain() plainInstance {
 	i.Tracks = list(i.Tracks)
 	i.Pending = list(i.Pending)
 	i.Notifications = notifications(i.Notifications)
+	i.Advice = list(i.Advice)
 	if i.Counters.Drops == nil {
 		i.Counters.Drops = map[string]uint64{}
 	}

@@ -60,6 +60,7 @@ func fullStatus() Status {
 			Arithmetic:    "100 − 10 (chk_haproxy failing since 03:17:18) = 90",
 			Pending:       []string{"chk_db"},
 			Notifications: []Notification{fullNotification(at(10))},
+			Advice:        []string{"an advice"},
 		}},
 		SyncGroups: []SyncGroup{{
 			Name: "VG_1", State: StateFault, Since: at(11), Reason: Reason{Kind: "fault", Text: "VI_2: interface eth1 is down"},
@@ -75,7 +76,7 @@ func fullStatus() Status {
 				Started: at(14), Duration: Seconds(12 * time.Millisecond), OK: true, Detail: "exit code 1",
 				Exit: new(1), Signal: "SIGTERM", Output: "haproxy: no process found\n",
 			},
-			UsedBy: []string{"VI_1"},
+			RunningSince: at(15), UsedBy: []string{"VI_1"},
 		}},
 	}
 }

@@ -22,7 +22,7 @@ type CheckRun struct {
 	Name string
 	Argv []string // of a script or a process
 	What string   // what is looked at by an object that runs no program
-	Path string   // the program that was run
+	Path string   // the program that was run, as it was found
 	User string   // who ran it
 	UID  uint32
 
@@ -174,7 +174,11 @@ func runProbe(ctx context.Context, c config.Check) CheckRun {
 		Kind: config.TrackCheck.String(), Name: c.Name, What: prober.String(),
 		Interval: c.Interval, Timeout: c.Timeout, Rise: c.Rise, Fall: c.Fall, Exit: -1,
 	}
-	out.attempt(checks.NewProbe(probeConfig(c, prober)).Once(ctx))
+	attempt, unrunnable := checks.NewProbe(probeConfig(c, prober)).Once(ctx)
+	out.attempt(attempt)
+	if unrunnable != nil {
+		out.Unrunnable, out.Hint, out.Counts = unrunnable.Reason, unrunnable.Hint, countsAs(checks.Down)
+	}
 	return out
 }
 
@@ -243,9 +247,9 @@ func (r *CheckRun) first(ctx context.Context, t checks.Tracker) {
 	})
 }
 
-// Inspect looks at the programs that a configuration has run, and returns a
-// warning for each that cannot be run on this host as it is now, or that
-// somebody else than root could change.
+// Inspect looks at what a configuration has run and asked, and returns a warning
+// for each program and each check that cannot be run on this host as it is now,
+// and for each program that somebody else than root could change.
 func Inspect(cfg *config.Config) config.Diagnostics {
 	p := &programs{secure: cfg.Global.ScriptSecurity}
 	var out config.Diagnostics
@@ -279,6 +283,15 @@ func Inspect(cfg *config.Config) config.Diagnostics {
 			consequence = "UNRUNNABLE, ignored"
 		}
 		look("vrrp_script."+c.Name, &c.Command, consequence)
+	}
+	for i := range cfg.Checks {
+		c := &cfg.Checks[i]
+		if u := checks.Inspect(proberOf(*c)); u != nil {
+			out = append(out, config.Diagnostic{
+				Pos: c.Pos, Path: "vrrp_check." + c.Name, Severity: config.Warning,
+				Message: fmt.Sprintf("cannot be run: %s: UNRUNNABLE, counts as failed", u.Reason), Hint: u.Hint,
+			})
+		}
 	}
 	scripts := func(path string, n *config.Notify) {
 		for _, s := range []struct {

@@ -39,9 +39,15 @@ type Options struct {
 	Load func() (*config.Config, config.Diagnostics, error)
 	// Reload, unless nil, asks for that.
 	Reload  <-chan os.Signal
+	Dumps   Dumps
 	RunDir  string // made if missing
 	Version string
 	Log     *slog.Logger
+	// Ready, unless nil, is called once, when the daemon runs.
+	Ready func()
+	// KeepAddresses has the end of the daemon change nothing: no priority 0 is
+	// advertised, and the addresses stay (keepalived: -V).
+	KeepAddresses bool
 }
 
 // A Daemon is a running configuration.
@@ -53,6 +59,7 @@ type Daemon struct {
 	running context.Context               // ends with the daemon
 
 	reloading sync.Mutex  // held by who changes what follows
+	ending    bool        // nothing changes any more
 	claims    []io.Closer // of the virtual routers
 	programs  *programs
 
@@ -217,6 +224,7 @@ func (d *Daemon) serve(ctx context.Context, server *control.Server) error {
 		go l.run()
 	}
 	group.Go(func() error { return server.Run(inner) })
+	group.Go(func() error { return (&dumper{d: d}).run(inner) })
 	go d.programs.reapOrphans(inner)
 	d.runScript(ctx, "startup_script", d.cfg.Global.StartupScript, d.cfg.Global.StartupScriptTimeout)
 	// Machines learn of their interfaces and of what they track before they
@@ -244,17 +252,25 @@ func (d *Daemon) serve(ctx context.Context, server *control.Server) error {
 		}
 	})
 	group.Go(func() error { return d.feedWatchdog(inner) })
+	if d.opts.Dumps.Log {
+		(&dumper{d: d}).log(ctx)
+	}
 	d.log.Info("running", "version", d.opts.Version, "instances", len(d.cfg.Instances), "config", d.opts.ConfigFile)
 	d.notify(sdnotify.Ready(fmt.Sprintf("%d instances", len(d.cfg.Instances))))
+	if d.opts.Ready != nil {
+		d.opts.Ready()
+	}
 
 	select {
 	case <-ctx.Done():
 	case <-failed.Done():
 	}
 	d.reloading.Lock() // the last one ends first, and there is no other
+	d.ending = true
+	d.reloading.Unlock()
 	d.notify(sdnotify.Stopping("handing the addresses over"))
 	watchesEnd := d.trackers.end(nil)
-	stopped := d.shutdown()
+	stopped := d.opts.KeepAddresses || d.shutdown()
 	for _, l := range d.loops {
 		stopped = l.stop() && stopped
 	}

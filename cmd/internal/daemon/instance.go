@@ -68,6 +68,8 @@ type instance struct {
 	mismatches map[netip.Addr]mismatch
 	refused    map[netip.Addr]refusal
 	faultSince map[faultKey]time.Time
+	heard      map[netip.Addr]heardPeer
+	advised    string // the advice that was logged last
 	history    []passed
 	once       *logging.Limiter // for what is wrong with datagrams
 	notes      *logging.Limiter // for what the machine notes: not to be crowded out
@@ -457,6 +459,7 @@ func (inst *instance) accepted(d *vrrpconn.Datagram, adv *vrrp.Advertisement, fo
 		inst.expect.SkipAddrCheckFrom = d.Src
 	}
 	delete(inst.refused, d.Src)
+	inst.hear(d.Src, adv.Priority)
 	if len(found) == 0 {
 		if len(inst.mismatches) > 0 {
 			delete(inst.mismatches, d.Src)

@@ -30,6 +30,10 @@ func (d *Daemon) Reload(ctx context.Context, dryRun bool) control.Reload {
 	d.reloading.Lock()
 	defer d.reloading.Unlock()
 	r := control.Reload{At: time.Now(), DryRun: dryRun, ConfigFile: d.opts.ConfigFile}
+	if d.ending {
+		r.Error = "vipd is about to end"
+		return r
+	}
 	if !dryRun {
 		d.notify(sdnotify.Reloading("reading the configuration"))
 	}

@@ -69,6 +69,10 @@ func (d *Daemon) Status(ctx context.Context) (control.Status, error) {
 			return control.Status{}, ctx.Err()
 		}
 	}
+	for _, l := range cfg.LeftOut {
+		s.Daemon.Degraded = true
+		s.Daemon.Reasons = append(s.Daemon.Reasons, fmt.Sprintf("%s: vrrp_instance %s is left out: %s", l.Pos, l.Name, l.Reason))
+	}
 	for _, g := range cfg.SyncGroups {
 		if g, ok := groups[g.Name]; ok {
 			s.SyncGroups = append(s.SyncGroups, g)
@@ -109,7 +113,7 @@ func (inst *instance) status() control.Instance {
 		Timers:        control.Timers{MasterDownAt: s.MasterDownAt, AdvertAt: s.AdvertAt, PreemptAt: s.PreemptAt},
 		Counters:      inst.counterStatus(),
 		Tracks:        inst.trackStatus(), Pending: s.Pending, SyncGroup: cfg.SyncGroup,
-		Notifications: inst.told.history(false, cfg.Name),
+		Notifications: inst.told.history(false, cfg.Name), Advice: inst.advice(),
 	}
 	out.Arithmetic = control.Arithmetic(cfg.Priority, s.Priority, out.Tracks, time.Now())
 	if cfg.Family == vrrp.IPv6 {

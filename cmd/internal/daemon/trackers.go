@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"vipd/checks"
@@ -305,6 +306,10 @@ func (w *watch) status() control.Check {
 	if w.kind == config.TrackFile {
 		out.Value = &r.Value
 	}
+	if t, ok := w.tracker.(interface{ Progress() checks.Progress }); ok {
+		p := t.Progress()
+		out.RunningSince, out.Skipped = p.RunningSince, p.Skipped
+	}
 	if r.Last != nil {
 		out.Last = attemptStatus(*r.Last, w.kind == config.TrackScript)
 	}
@@ -492,6 +497,15 @@ type userless struct {
 	programs *programs
 	script   config.Script
 	cfg      checks.ScriptConfig
+	found    atomic.Pointer[checks.Script] // once there is the user
+}
+
+// Progress returns how far the script is.
+func (u *userless) Progress() checks.Progress {
+	if s := u.found.Load(); s != nil {
+		return s.Progress()
+	}
+	return checks.Progress{}
 }
 
 // Run implements checks.Tracker.
@@ -507,7 +521,9 @@ func (u *userless) Run(ctx context.Context, report func(checks.Report)) {
 		spec, err := u.programs.spec(u.script.Command)
 		if err == nil {
 			u.cfg.Spec = spec
-			checks.NewScript(u.programs.runner, u.cfg).Run(ctx, report)
+			s := checks.NewScript(u.programs.runner, u.cfg)
+			u.found.Store(s)
+			s.Run(ctx, report)
 			return
 		}
 		report(checks.Report{State: state, Since: since, Unrunnable: err.Error(), Hint: userHint(u.script.User)})

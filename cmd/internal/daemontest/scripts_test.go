@@ -30,16 +30,22 @@ type foe struct {
 	text  string // of the script
 	mode  os.FileMode
 	every int // seconds
+	limit int // seconds; 0: as every
 	want  func(control.Check) string
 }
 
+// floodSize is how many octets the script that floods writes each time.
+const floodSize = 300 << 20
+
 // foes are the scripts that a daemon has to live with.
 func foes() []foe {
-	timedOut := func(c control.Check) string {
-		if c.State != control.CheckDown || c.Timeouts == 0 || !strings.Contains(c.Detail, "timed out") {
-			return "is not down for a timeout"
+	timedOut := func(detail string) func(control.Check) string {
+		return func(c control.Check) string {
+			if c.State != control.CheckDown || c.Timeouts == 0 || !strings.Contains(c.Detail, detail) {
+				return "is not down for a timeout: " + detail
+			}
+			return ""
 		}
-		return ""
 	}
 	unrunnable := func(text string) func(control.Check) string {
 		return func(c control.Check) string {
@@ -56,20 +62,21 @@ func foes() []foe {
 		return ""
 	}
 	return []foe{
-		{"hangs", "#!/bin/sh\nexec sleep 1000\n", 0o700, 1, timedOut},
-		{"hangs_with_children", "#!/bin/sh\nsleep 1000 & (sleep 1000 & sleep 1000) &\nwait\n", 0o700, 1, timedOut},
-		{"ignores_term", "#!/bin/sh\ntrap '' TERM\nwhile :; do sleep 1; done\n", 0o700, 1, timedOut},
-		{"floods", "#!/bin/sh\nhead -c 1000000000 /dev/zero\n", 0o700, 60, up},
-		{"leaves_children", "#!/bin/sh\nsleep 3 &\nexit 0\n", 0o700, 1, up},
-		{"not_executable", "#!/bin/sh\nexit 0\n", 0o600, 1, unrunnable("not executable")},
-		{"no_interpreter", "#!/absent/interpreter\nexit 0\n", 0o700, 1, unrunnable("interpreter")},
-		{"no_format", "exit 0\n", 0o700, 1, unrunnable("exec format error")},
-		{"deletes_itself", "#!/bin/sh\nrm -f \"$0\"\nexit 0\n", 0o700, 1, unrunnable("does not exist")},
+		{"hangs", "#!/bin/sh\nexec sleep 1000\n", 0o700, 1, 0, timedOut("1s")},
+		{"hangs_with_children", "#!/bin/sh\nsleep 1000 & (sleep 1000 & sleep 1000) &\nwait\n", 0o700, 1, 0, timedOut("1s")},
+		{"ignores_term", "#!/bin/sh\ntrap '' TERM\nwhile :; do sleep 1; done\n", 0o700, 1, 0, timedOut("not done within 1s, killed after ")},
+		// Again and again, so that it goes on while resources are looked at.
+		{"floods", fmt.Sprintf("#!/bin/sh\nhead -c %d /dev/zero\n", floodSize), 0o700, 2, 30, up},
+		{"leaves_children", "#!/bin/sh\nsleep 3 &\nexit 0\n", 0o700, 1, 0, up},
+		{"not_executable", "#!/bin/sh\nexit 0\n", 0o600, 1, 0, unrunnable("not executable")},
+		{"no_interpreter", "#!/absent/interpreter\nexit 0\n", 0o700, 1, 0, unrunnable("interpreter")},
+		{"no_format", "exit 0\n", 0o700, 1, 0, unrunnable("exec format error")},
+		{"deletes_itself", "#!/bin/sh\nrm -f \"$0\"\nexit 0\n", 0o700, 1, 0, unrunnable("does not exist")},
 	}
 }
 
 // TestScriptsOfAllKindsHarmNothingButTheirVerdict runs the worst scripts beside
-// a master that advertises every 100 ms.
+// a master that advertises every 100 ms, and compares it with one that runs none.
 func TestScriptsOfAllKindsHarmNothingButTheirVerdict(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -85,33 +92,49 @@ func TestScriptsOfAllKindsHarmNothingButTheirVerdict(t *testing.T) {
 			t.Parallel()
 			s := newSegment(t)
 			r := s.router(1)
+			const length = 6 * time.Second
+			idle := s.masterOf(r, fast, tt.opts(t)...)
+			begin := time.Now()
+			time.Sleep(length)
+			idleGap, _ := s.wire.gaps("192.0.2.1", 51, begin, time.Now())
+			idleRSS, _ := resources(t, idle.daemonPID())
+			check(t, syscall.Kill(idle.daemonPID(), syscall.SIGTERM))
+			idle.WaitExit(t, patience)
+
 			// The directory is one that others may write to.
 			yaml := "global_defs:\n  enable_script_security: false\nvrrp_script:\n"
 			var tracked []string
 			for _, f := range foes() {
 				file := script(t, f.name, f.text)
 				check(t, os.Chmod(file, f.mode))
-				yaml += fmt.Sprintf("  %s: {script: %s, interval: %d, timeout: %d, weight: -1}\n", f.name, file, f.every, f.every)
+				yaml += fmt.Sprintf("  %s: {script: %s, interval: %d, timeout: %d, weight: -1}\n", f.name, file, f.every, max(f.every, f.limit))
 				tracked = append(tracked, f.name)
 			}
 			d := s.masterOf(r, yaml+fast+"    track_script: ["+strings.Join(tracked, ", ")+"]\n", tt.opts(t)...)
 
-			begin := time.Now()
+			maxRSS := watchMemory(d.daemonPID())
+			begin = time.Now()
 			foes := foes()
 			rig.Eventually(t, patience, "every script has its verdict", func() bool { return complaint(d, foes) == "" })
-			rss, fds := resources(t, d.daemonPID())
-			time.Sleep(6 * time.Second)
+			_, fds := resources(t, d.daemonPID())
+			time.Sleep(length)
 			end := time.Now()
 			if c := complaint(d, foes); c != "" {
 				t.Error(c)
 			}
-			if gap, n := s.wire.gaps("192.0.2.1", 51, begin, end); gap > 300*time.Millisecond || n < 30 {
-				t.Errorf("of %d advertisements two were %v apart", n, gap)
+			// Scripts take their share of the processors, and so do other tests.
+			gap, n := s.wire.gaps("192.0.2.1", 51, begin, end)
+			if gap > idleGap+250*time.Millisecond || n < 30 {
+				t.Errorf("of %d advertisements two were %v apart, and %v without scripts", n, gap, idleGap)
 			}
-			rssLater, fdsLater := resources(t, d.daemonPID())
-			if rssLater > rss+8<<20 {
-				t.Errorf("resident memory went from %d to %d KiB", rss>>10, rssLater>>10)
+			// A tenth of what one flood writes.
+			rss := maxRSS()
+			if rss > idleRSS+floodSize/10 {
+				t.Errorf("resident memory was up to %d KiB, and %d KiB without scripts", rss>>10, idleRSS>>10)
 			}
+			rig.Eventually(t, patience, "the flood comes again", func() bool { return runs(d, "floods") >= 2 })
+			_, fdsLater := resources(t, d.daemonPID())
+			t.Logf("longest gap %v, %v without scripts; at most %d KiB resident, %d without; descriptors %d, then %d", gap, idleGap, rss>>10, idleRSS>>10, fds, fdsLater)
 			if fdsLater > fds+10 {
 				t.Errorf("open descriptors went from %d to %d", fds, fdsLater)
 			}
@@ -132,6 +155,42 @@ func TestScriptsOfAllKindsHarmNothingButTheirVerdict(t *testing.T) {
 			rig.Eventually(t, quick, "nothing is left running", func() bool { return len(descendants(d.PID())) == 0 })
 		})
 	}
+}
+
+// watchMemory samples the resident memory of a process until the function that it
+// returns is called, which returns the most that was seen.
+func watchMemory(pid int) (most func() int) {
+	stop, result := make(chan struct{}), make(chan int)
+	go func() {
+		tick := time.NewTicker(10 * time.Millisecond)
+		defer tick.Stop()
+		seen := 0
+		for {
+			if rss, err := resident(pid); err == nil {
+				seen = max(seen, rss)
+			}
+			select {
+			case <-tick.C:
+			case <-stop:
+				result <- seen
+				return
+			}
+		}
+	}()
+	return func() int {
+		close(stop)
+		return <-result
+	}
+}
+
+// runs returns how often a script has been run.
+func runs(d *daemon, name string) uint64 {
+	for _, c := range d.status().Checks {
+		if c.Name == name {
+			return c.Runs
+		}
+	}
+	return 0
 }
 
 // complaint returns what is wrong about the verdicts.
@@ -165,13 +224,25 @@ func (d *daemon) daemonPID() int {
 // descriptors of a process.
 func resources(t *testing.T, pid int) (rss, fds int) {
 	t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
-	check(t, err)
-	pages, err := strconv.Atoi(strings.Fields(string(text))[1])
+	rss, err := resident(pid)
 	check(t, err)
 	list, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
 	check(t, err)
-	return pages * os.Getpagesize(), len(list)
+	return rss, len(list)
+}
+
+// resident returns the resident memory of a process in octets.
+func resident(pid int) (int, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	if err != nil {
+		return 0, err
+	}
+	fields := strings.Fields(string(text))
+	if len(fields) < 2 {
+		return 0, fmt.Errorf("statm of %d: %q", pid, text)
+	}
+	pages, err := strconv.Atoi(fields[1])
+	return pages * os.Getpagesize(), err
 }
 
 // descendants returns all processes that descend from one and were not handed to

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"vipd/cmd/internal/control"
 )
@@ -183,7 +184,7 @@ func (p *printer) checkTable(cs []control.Check) {
 		c := &cs[i]
 		rows = append(rows, []string{
 			cmp.Or(clean(c.Name), "(no name)"), cmp.Or(clean(c.Kind), "-"), checkState(c), p.since(c.Since),
-			cmp.Or(clip(clean(cmp.Or(c.Unrunnable, c.Detail)), 60), "-"), users(c.UsedBy),
+			cmp.Or(clip(clean(p.result(c)), 60), "-"), users(c.UsedBy),
 		})
 	}
 	p.grid(rows, func(row, column int) style {
@@ -192,6 +193,45 @@ func (p *printer) checkTable(cs []control.Check) {
 		}
 		return plain
 	})
+}
+
+// result says in a few words what is known of a check.
+func (p *printer) result(c *control.Check) string {
+	if s, _ := p.running(c); s != "" && c.State == control.CheckUnknown {
+		return "running " + s
+	}
+	return cmp.Or(c.Unrunnable, c.Detail)
+}
+
+// running says of an attempt that is going on since when, and when its result is
+// due: if it is the first, or takes long. It is overdue if it should have been
+// ended by now.
+func (p *printer) running(c *control.Check) (s string, overdue bool) {
+	first, timeout := c.Runs == 0, c.Timeout.Duration()
+	if c.RunningSince.IsZero() || !first && p.o.Now.Sub(c.RunningSince) < timeout/2 {
+		return "", false
+	}
+	s = "since " + p.clock(c.RunningSince)
+	if timeout <= 0 {
+		return s, false
+	}
+	what, due := "result", c.RunningSince.Add(timeout)
+	if first {
+		what = "first result"
+	}
+	if p.o.Now.After(due) {
+		return s + ", " + what + " was due by " + p.clock(due), true
+	}
+	return s + ", " + what + " due by " + p.clock(due), false
+}
+
+// clock writes a time, without the date if it is today's.
+func (p *printer) clock(t time.Time) string {
+	t = t.In(p.o.Now.Location())
+	if t.Format(time.DateOnly) == p.o.Now.Format(time.DateOnly) {
+		return t.Format(time.TimeOnly)
+	}
+	return p.stamp(t)
 }
 
 func users(names []string) string {
@@ -237,6 +277,13 @@ func (p *printer) check(c *control.Check) {
 	p.row(subjectLabel(c.Kind), checkSubject(c), plain)
 	if c.Interval > 0 {
 		p.row("runs", checkRuns(c), plain)
+	}
+	if s, overdue := p.running(c); s != "" {
+		st := plain
+		if overdue {
+			st = alert
+		}
+		p.row("running", s, st)
 	}
 	if len(c.UsedBy) == 0 {
 		p.row("used by", "no instance", alert)
@@ -315,17 +362,23 @@ func checkRuns(c *control.Check) string {
 		s += ", timeout " + c.Timeout.String()
 	}
 	s += fmt.Sprintf(", rise %d, fall %d; ", c.Rise, c.Fall)
-	if c.Runs == 0 {
+	if c.Runs == 0 && !c.RunningSince.IsZero() {
+		return s + "no run has ended yet" + skipped(c)
+	} else if c.Runs == 0 {
 		return s + "did not run yet"
 	}
 	s += fmt.Sprintf("ran %s, failed %s", times(c.Runs), times(c.Failures))
 	if c.Timeouts > 0 {
 		s += ", timed out " + times(c.Timeouts)
 	}
-	if c.Skipped > 0 {
-		s += ", skipped " + times(c.Skipped) + " as the run before was not over"
+	return s + skipped(c)
+}
+
+func skipped(c *control.Check) string {
+	if c.Skipped == 0 {
+		return ""
 	}
-	return s
+	return ", skipped " + times(c.Skipped) + " as the run before was not over"
 }
 
 // output shows the end of what a program wrote.

@@ -163,6 +163,14 @@ func TestChecksReadAsInTheGoldenFiles(t *testing.T) {
 	pending.Tracks = []control.Track{{Kind: control.KindScript, Name: "chk_haproxy", State: control.CheckUnknown, Pending: true}}
 	unknown := script()
 	unknown.State, unknown.Since, unknown.Detail, unknown.Last, unknown.Streak, unknown.Runs, unknown.Failures = control.CheckUnknown, time.Time{}, "", nil, 0, 0, 0
+	started := unknown
+	started.RunningSince, started.Timeout, started.Skipped = ago(3*time.Second), control.Seconds(10*time.Second), 1
+	stuck := script()
+	stuck.RunningSince = ago(24 * time.Hour)
+	brief := web()
+	brief.RunningSince = ago(time.Millisecond)
+	idle := weighed(150, track(script(), -20, -20))
+	idle.Advice = []string{"even with all checks failing this node's priority (130) is above 192.0.2.2's (100): raise the weights, or the failing node stays master"}
 	ignored := unrunnable()
 	ignored.Name, ignored.State, ignored.Hint = "chk_ignored", control.CheckIgnored, ""
 	byGroup := track(web(), 30, 30)
@@ -186,6 +194,9 @@ func TestChecksReadAsInTheGoldenFiles(t *testing.T) {
 		{"a script of weight 0 fails", one(weightless, script()), Options{}},
 		{"scripts that cannot be run", one(master(), web(), unrunnable(), ignored), Options{}},
 		{"the start waits for a result", one(pending, unknown), Options{}},
+		{"the start waits for a result that takes long", one(pending, started), Options{}},
+		{"several checks run", one(pending, started, stuck, brief), Options{All: true}},
+		{"weights that cannot move the address", one(idle), Options{}},
 		{"a file with a number", one(weighed(100, track(file(), 2, -10)), file()), Options{}},
 		{"too few processes", one(weighed(100, track(process(), -30, -30)), process()), Options{}},
 		{"a built-in check by itself", one(weighed(100, track(web(), 30, 30)), web()), Options{}},
@@ -214,7 +225,9 @@ func TestSeveralInstancesNameTheirChecksInTheTable(t *testing.T) {
 	sick := weighed(150, track(script(), -20, -20), track(process(), -5, -5))
 	sicker := weighed(150, slices.Repeat([]control.Track{track(script(), -20, -20)}, 4)...)
 	sicker.Name = "VI_2"
-	s := control.Status{Daemon: daemon(), Instances: []control.Instance{sick, sicker, notified(), grouped().Instances[2]}}
+	advised := weighed(150, track(web(), 20, 20))
+	advised.Name, advised.Advice = "VI_4", []string{"raise the weights"}
+	s := control.Status{Daemon: daemon(), Instances: []control.Instance{sick, sicker, notified(), grouped().Instances[2], advised}}
 	var b bytes.Buffer
 	if err := RenderStatus(&b, s, Options{Now: now()}); err != nil {
 		t.Fatal(err)

@@ -93,7 +93,7 @@ func RenderPart(w io.Writer, s, whole control.Status, o Options) error {
 
 // troubled reports whether an operator has to look at an instance.
 func troubled(in *control.Instance) bool {
-	if in.Degraded || len(in.Faults) > 0 || len(in.Mismatches) > 0 || lastFailed(in.Notifications) {
+	if in.Degraded || len(in.Faults) > 0 || len(in.Mismatches) > 0 || len(in.Advice) > 0 || lastFailed(in.Notifications) {
 		return true
 	}
 	return in.State != control.StateMaster && in.State != control.StateBackup ||
@@ -144,6 +144,7 @@ type printer struct {
 
 	instances map[string]*control.Instance
 	groupsBy  map[string]*control.SyncGroup
+	late      map[string]string  // what running says of checks without a result, by name
 	reversed  map[objectKey]bool // see onlyReversed
 }
 
@@ -152,6 +153,7 @@ func newPrinter(o Options, s *control.Status) *printer {
 		o:         o,
 		instances: make(map[string]*control.Instance, len(s.Instances)),
 		groupsBy:  make(map[string]*control.SyncGroup, len(s.SyncGroups)),
+		late:      make(map[string]string),
 		reversed:  onlyReversed(s.Instances),
 	}
 	for i := range s.Instances {
@@ -159,6 +161,11 @@ func newPrinter(o Options, s *control.Status) *printer {
 	}
 	for i := range s.SyncGroups {
 		p.groupsBy[s.SyncGroups[i].Name] = &s.SyncGroups[i]
+	}
+	for i := range s.Checks {
+		if c := &s.Checks[i]; c.State == control.CheckUnknown {
+			p.late[c.Name], _ = p.running(c)
+		}
 	}
 	return p
 }
@@ -258,6 +265,11 @@ func (p *printer) instance(in *control.Instance) {
 	p.faults(in)
 	if waits(in) {
 		p.row("waits", strings.TrimPrefix(waitsFor(in), "waits ")+"; it does not take part until then", alert)
+		for _, name := range in.Pending[:min(len(in.Pending), maxTracks)] {
+			if s := p.late[name]; s != "" {
+				p.row("", name+" is running "+s, alert)
+			}
+		}
 	}
 	if in.Degraded {
 		p.row("degraded", cmp.Or(in.DegradedText, "no reason given"), alert)
@@ -276,6 +288,9 @@ func (p *printer) instance(in *control.Instance) {
 	}
 	p.row("priority", priorityLong(in), st)
 	p.tracks(in)
+	for _, a := range in.Advice {
+		p.row("advice", a, alert)
+	}
 	if in.SyncGroup != "" {
 		p.row("sync group", p.groupOf(in), plain)
 	}

@@ -103,6 +103,9 @@ func notes(in *control.Instance) string {
 	if n := len(in.Mismatches); n > 0 {
 		s = append(s, count(n, "mismatch"))
 	}
+	if len(in.Advice) > 0 {
+		s = append(s, "see its advice")
+	}
 	wrong := 0
 	for _, a := range in.Addresses {
 		if in.State != control.StateMaster && misplaced(in, a) {
