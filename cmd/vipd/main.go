@@ -39,6 +39,11 @@ var version = ""
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
+	if calledAsKeepalived(os.Args[0]) {
+		code := keepalivedMain(ctx, os.Args[0], os.Args[1:], os.Stdout, os.Stderr, ownHooks())
+		stop()
+		os.Exit(code)
+	}
 	err := rootCommand().ExecuteContext(ctx)
 	if err != nil {
 		var silent *exitError
@@ -117,7 +122,8 @@ Exit codes: 0 done, 1 the answer is no, 2 wrong usage or configuration,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return &exitError{exitUsage, fmt.Errorf("%w (see `%s --help`)", err, cmd.CommandPath())}
 	})
-	root.AddCommand(runCommand(), checkCommand(), statusCommand(), reloadCommand(), versionCommand(), demoCommand())
+	root.AddCommand(runCommand(), checkCommand(), statusCommand(), reloadCommand(), versionCommand(), demoCommand(),
+		keepalivedCommand(ownHooks()))
 	usageErrors(root)
 	return root
 }
