@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -128,22 +127,29 @@ func startKeepalived(t *testing.T, n *netiftest.Node, conf string, more ...strin
 	t.Cleanup(k.client.Close)
 	check(t, os.Symlink(rig.BuildVIPD(t), k.path("keepalived")))
 	k.configure(conf)
-	k.cmd = n.Command(t.Context(), k.path("keepalived"), k.args(more...)...)
-	k.cmd.Env = k.env()
-	log, err := os.Create(k.path("log"))
-	check(t, err)
-	k.cmd.Stdout, k.cmd.Stderr = log, log
-	err = k.cmd.Start()
+	k.start(n, more...)
+	return k
+}
+
+// start starts it, for the first time or again.
+func (k *keepalived) start(n *netiftest.Node, more ...string) {
+	k.t.Helper()
+	cmd := n.Command(k.t.Context(), k.path("keepalived"), k.args(more...)...)
+	cmd.Env = k.env()
+	log, err := os.OpenFile(k.path("log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	check(k.t, err)
+	cmd.Stdout, cmd.Stderr = log, log
+	err = cmd.Start()
 	_ = log.Close()
-	check(t, err)
-	t.Cleanup(func() {
-		k.cmd.Stop()
-		_ = k.cmd.Wait()
-		if t.Failed() {
-			t.Logf("vipd as keepalived:\n%s", k.log())
+	check(k.t, err)
+	k.cmd = cmd
+	k.t.Cleanup(func() {
+		cmd.Stop()
+		_ = cmd.Wait()
+		if k.t.Failed() {
+			k.t.Logf("vipd as keepalived:\n%s", k.log())
 		}
 	})
-	return k
 }
 
 func (k *keepalived) path(name string) string { return filepath.Join(k.dir, name) }
@@ -241,7 +247,7 @@ func startedAsKeepalived(t *testing.T, more ...string) (*segment, *netiftest.Nod
 
 func TestToolsOfKeepalivedReadTheFilesOfVIPD(t *testing.T) {
 	t.Parallel()
-	_, r, k := startedAsKeepalived(t)
+	_, _, k := startedAsKeepalived(t)
 	for _, name := range []string{"pid", "vrrp.pid"} {
 		if got := k.pid(name); got != k.cmd.Process.Pid {
 			t.Errorf("%s says %d, want %d", name, got, k.cmd.Process.Pid)
@@ -254,7 +260,11 @@ func TestToolsOfKeepalivedReadTheFilesOfVIPD(t *testing.T) {
 		"VI_master": {"192.0.2.10/24 dev eth0 scope global label eth0:vip set", "192.0.2.11/24 dev eth0 scope global set"},
 		"VI_backup": {"192.0.2.20/24 dev eth0 scope global"}, "VI_fault": {"192.0.2.30/24 dev eth0 scope global"},
 	}
-	rig.Eventually(t, patience, "the addresses are in place", func() bool { return has(r, "eth0", "192.0.2.11") && has(r, "eth0", "2001:db8::10") })
+	rig.Eventually(t, patience, "the addresses are in place", func() bool {
+		status, err := k.client.Status(t.Context())
+		check(t, err)
+		return !slices.ContainsFunc(status.Instances[0].Addresses, func(a control.Address) bool { return !a.Present })
+	})
 
 	text := k.dump(syscall.SIGUSR1, "keepalived.data")
 	data, err := legacytest.ReadData(text)
@@ -494,6 +504,21 @@ func TestWithoutReleaseAddressesStayAndNobodyIsTold(t *testing.T) {
 	if sent := s.wire.adverts(stops("192.0.2.2", since)); len(sent) != 0 {
 		t.Error("it advertised priority 0")
 	}
+	// The next one takes care of them: it is not master yet.
+	k.start(r)
+	rig.Eventually(t, patience, "what was left is gone or held by a master", func() bool {
+		status, err := k.client.Status(t.Context())
+		return err == nil && len(status.Instances) == 3 && (status.Instances[0].State == control.StateMaster || !has(r, "eth0", "192.0.2.10"))
+	})
+	k.instances(map[string]control.State{"VI_master": control.StateMaster, "VI_backup": control.StateBackup, "VI_fault": control.StateFault})
+	rig.Eventually(t, patience, "the addresses are in place again", func() bool { return has(r, "eth0", "192.0.2.11") })
+	check(t, k.cmd.Signal(syscall.SIGTERM))
+	if code := exitCode(t, k.cmd.Wait()); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	if has(r, "eth0", "192.0.2.10") || has(r, "eth0", "192.0.2.11") {
+		t.Error("an address that was left is taken for the host's own")
+	}
 }
 
 func TestPlainVIPDWritesKeepalivedsFilesToo(t *testing.T) {
@@ -573,28 +598,28 @@ func TestInTheBackgroundItIsMasterSoonAfterTheCommandReturns(t *testing.T) {
 
 func TestTheTestOfAConfigurationNeedsNoDaemon(t *testing.T) {
 	t.Parallel()
-	netiftest.Require(t)
+	r := newSegment(t).router(1)
 	program := filepath.Join(t.TempDir(), "keepalived")
 	check(t, os.Symlink(rig.BuildVIPD(t), program))
-	fine := "vrrp_instance VI {\n  interface lo\n  virtual_router_id 51\n  virtual_ipaddress {\n    127.0.0.77/8\n  }\n}\n"
+	fine := "vrrp_instance VI {\n  interface eth0\n  virtual_router_id 51\n  virtual_ipaddress {\n    192.0.2.10/24\n  }\n}\n"
 	for _, tt := range []struct {
 		name, conf string
 		code       int
 		want       string
 	}{
+		{"nothing to complain about", fine, 0, ""},
 		{"an unknown keyword", strings.Replace(fine, "  interface", "  nonsense 3\n  interface", 1), 5, "nonsense"},
 		{"an instance that cannot run", strings.Replace(fine, "virtual_router_id 51", "virtual_router_id 300", 1), 5, "300"},
-		{"a missing interface", strings.Replace(fine, "interface lo", "interface absent0", 1), 5, "absent0"},
+		{"a missing interface", strings.Replace(fine, "interface eth0", "interface absent0", 1), 5, "absent0"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			out, err := exec.CommandContext(t.Context(), program, "-t", "-f", write(t, "keepalived.conf", tt.conf)).CombinedOutput()
+			out, err := r.Command(t.Context(), program, "-t", "-f", write(t, "keepalived.conf", tt.conf)).CombinedOutput()
 			if code := exitCode(t, err); code != tt.code || !strings.Contains(string(out), tt.want) {
 				t.Errorf("exit code %d, want %d: %s", code, tt.code, out)
 			}
 		})
 	}
-	out, err := exec.CommandContext(t.Context(), program, "-t", "-f", filepath.Join(t.TempDir(), "missing")).CombinedOutput()
+	out, err := r.Command(t.Context(), program, "-t", "-f", filepath.Join(t.TempDir(), "missing")).CombinedOutput()
 	if code := exitCode(t, err); code != 4 {
 		t.Errorf("exit code %d for a file that is not there: %s", code, out)
 	}

@@ -304,7 +304,7 @@ func TestTheServiceManagerIsToldWhatHappens(t *testing.T) {
 		}
 	}
 
-	const interval = 400 * time.Millisecond
+	const interval = 800 * time.Millisecond
 	runDir := t.TempDir()
 	cmd := r.Command(t.Context(), rig.BuildVIPD(t), "run", "-f", write(t, "vipd.yaml", fast), "--run-dir", runDir)
 	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+name, fmt.Sprintf("WATCHDOG_USEC=%d", interval.Microseconds()))
@@ -361,7 +361,7 @@ func TestAHangUpEndsNothing(t *testing.T) {
 	r := s.router(1)
 	d := s.masterOf(r, fast)
 	d.Signal(t, syscall.SIGHUP)
-	d.logs(1, "WARN", "restart it to apply")
+	d.logs(1, "INFO", "reloaded", "changes=0")
 	if i := d.instance(""); path(i) != "init backup master" || !has(r, "eth0", "192.0.2.10") {
 		t.Errorf("it went %s, and has its address: %t", path(i), has(r, "eth0", "192.0.2.10"))
 	}
