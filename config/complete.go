@@ -285,7 +285,7 @@ func (c *completer) preemption(in *rawInstance, out *Instance) {
 		n = in.seen["preempt"]
 	}
 	switch {
-	case in.master.v:
+	case in.master.v && !in.strict.or(c.global.strict.v): // strict mode decides over the state
 		out.Preempt = true
 		c.warn(n.valuePos(), n, &fault{"nopreempt has no effect with state: MASTER", "use state: BACKUP on all routers"})
 	case out.Priority == vrrp.PriorityOwner:

@@ -215,11 +215,11 @@ func notBuilt(key string) string {
 	case "reload_time_file", "reload_repeat":
 		return "there is no reload by the clock"
 	case "umask":
-		return "files are written for their owner only"
+		return "the files that signals ask for are written for their owner only"
 	case "vrrp_iptables", "vrrp_ipsets", "nftables", "nftables_priority", "nftables_counters", "nftables_ifindex":
 		return "no firewall rules are made"
 	case "state_dump_file", "stats_dump_file", "json_dump_file", "json_version", "data_use_instance":
-		return "nothing is written there: vipd status and its metrics say the same"
+		return "the files that signals ask for are written to their default places, in version 1 of JSON"
 	}
 	return "it has no effect"
 }

@@ -181,14 +181,23 @@ type decoder struct {
 
 // decode decodes a whole tree. The Config is nil if there are errors.
 func decode(root *node, s *schema, dia dialect, r *report) *Config {
-	d := &decoder{
+	return newDecoder(s, dia, r).run(root)
+}
+
+// newDecoder returns a decoder that has not decoded anything.
+func newDecoder(s *schema, dia dialect, r *report) *decoder {
+	return &decoder{
 		report: r, dialect: dia, schema: s,
 		globalSeen: make(map[string]*node), byName: make(map[string]*rawInstance),
 		objectsByKey: make(map[objectKey]*rawObject), named: make(map[string]*node), lost: make(map[string]bool),
 	}
-	d.block(root, s.root, nil)
+}
+
+// run decodes a tree.
+func (d *decoder) run(root *node) *Config {
+	d.block(root, d.schema.root, nil)
 	c := d.complete()
-	if r.errors > d.leavable || len(c.LeftOut) > 0 && (dia.refuse || len(c.Instances) == 0) {
+	if d.errors > d.leavable || len(c.LeftOut) > 0 && (d.dialect.refuse || len(c.Instances) == 0) {
 		return nil
 	}
 	return c

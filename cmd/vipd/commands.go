@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"syscall"
@@ -24,6 +25,7 @@ import (
 func runCommand() *cobra.Command {
 	var from input
 	var runDir, logFormat, logLevel string
+	var besideKeepalived bool
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Run the daemon in the foreground",
@@ -62,9 +64,10 @@ It needs CAP_NET_ADMIN and CAP_NET_RAW.`,
 				log.Warn(d.String())
 			}
 			err = daemon.Run(cmd.Context(), cfg, daemon.Options{
-				ConfigFile: from.file, RunDir: runDir, Version: versionText(), Log: log, Reload: signals.reload,
-				Dumps: daemon.Dumps{Signals: signals.dumps},
-				Load:  func() (*config.Config, config.Diagnostics, error) { return from.reread() },
+				ConfigFile: absolute(from.file), RunDir: runDir, Version: versionText(), Log: log, Reload: signals.reload,
+				Dumps:            daemon.Dumps{Signals: signals.dumps},
+				Load:             func() (*config.Config, config.Diagnostics, error) { return from.reread() },
+				BesideKeepalived: besideKeepalived,
 			})
 			if err != nil {
 				// In the log, where the rest of the story is.
@@ -78,7 +81,16 @@ It needs CAP_NET_ADMIN and CAP_NET_RAW.`,
 	cmd.Flags().StringVar(&runDir, "run-dir", defaultRunDir, "`DIR` for the control socket, the lock and the record of addresses")
 	cmd.Flags().StringVar(&logFormat, "log-format", "auto", "auto, text, journal or json")
 	cmd.Flags().StringVar(&logLevel, "log-level", "info", "debug, info, notice, warn or error")
+	cmd.Flags().BoolVar(&besideKeepalived, "beside-keepalived", false, "start although a keepalived runs here: its virtual routers are different ones")
 	return cmd
+}
+
+// absolute returns the path from the root, so that others find the file.
+func absolute(path string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		return abs
+	}
+	return path
 }
 
 // reread reads the configuration of a running daemon again. What could be left
@@ -127,13 +139,14 @@ func (s input) load(report func(config.Diagnostic)) (*config.Config, error) {
 
 func checkCommand() *cobra.Command {
 	var from input
-	var strict, asJSON bool
+	var strict, asJSON, effective bool
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Check a configuration and say what it would run",
 		Long: `Check a configuration file: every problem is listed with its place, scripts that
 cannot be run on this host among them, and then, if there is no error, what would
-run.
+run; with --effective, every keyword with the value that is in force, and where
+that was written.
 
 Exit codes: 0 it can run, 1 with --strict if there are warnings, 2 it has errors.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -150,11 +163,19 @@ Exit codes: 0 it can run, 1 with --strict if there are warnings, 2 it has errors
 					report(d)
 				}
 			}
+			var blocks []config.EffectiveBlock
+			if effective && err == nil {
+				blocks, _ = config.Effective(from.file, from.Options) // what is wrong has been reported
+			}
 			if asJSON {
 				if diags == nil {
 					diags = []config.Diagnostic{}
 				}
-				if err := writeJSON(cmd.OutOrStdout(), map[string]any{"file": from.file, "ok": err == nil, "diagnostics": diags}); err != nil {
+				doc := map[string]any{"file": from.file, "ok": err == nil, "diagnostics": diags}
+				if effective {
+					doc["effective"] = blocks
+				}
+				if err := writeJSON(cmd.OutOrStdout(), doc); err != nil {
 					return err
 				}
 				if err != nil {
@@ -164,8 +185,13 @@ Exit codes: 0 it can run, 1 with --strict if there are warnings, 2 it has errors
 			if err != nil {
 				return err
 			}
-			if !asJSON {
+			switch {
+			case asJSON:
+			case effective:
+				writeEffective(cmd.OutOrStdout(), blocks)
+			default:
 				describe(cmd.OutOrStdout(), from.file, cfg)
+				noteRivals(cmd.ErrOrStderr())
 			}
 			if errs := config.Diagnostics(diags); errs.HasErrors() {
 				return &exitError{exitUsage, fmt.Errorf("%s: it can run only without what has errors", from.file)}
@@ -179,8 +205,25 @@ Exit codes: 0 it can run, 1 with --strict if there are warnings, 2 it has errors
 	from.flags(cmd)
 	cmd.Flags().BoolVar(&strict, "strict", false, "fail on warnings too")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
+	cmd.Flags().BoolVar(&effective, "effective", false, "print every keyword with the value in force, and its origin")
 	cmd.AddCommand(checkRunCommand())
 	return cmd
+}
+
+// noteRivals says who else speaks VRRP here. That is no fault of the
+// configuration, so that --strict does not count it.
+func noteRivals(w io.Writer) {
+	rivals, err := daemon.FindRivals()
+	if err != nil {
+		return // a start says so
+	}
+	for _, r := range rivals {
+		if r.Keepalived() {
+			fmt.Fprintf(w, "note: %v: vipd does not start before it has been stopped\n", r)
+		} else {
+			fmt.Fprintf(w, "note: %v: it must not run the same virtual routers\n", r)
+		}
+	}
 }
 
 func count(n int, what string) string {

@@ -43,6 +43,8 @@ type Options struct {
 	RunDir  string // made if missing
 	Version string
 	Log     *slog.Logger
+	// BesideKeepalived has it start although a keepalived speaks VRRP on this host.
+	BesideKeepalived bool
 	// Ready, unless nil, is called once, when the daemon runs.
 	Ready func()
 	// KeepAddresses has the end of the daemon change nothing: no priority 0 is
@@ -58,10 +60,14 @@ type Daemon struct {
 	global  atomic.Pointer[config.Global] // of the configuration that runs
 	running context.Context               // ends with the daemon
 
-	reloading sync.Mutex  // held by who changes what follows
+	reloading sync.Mutex  // held by who changes what follows; from the beginning until all runs
 	ending    bool        // nothing changes any more
 	claims    []io.Closer // of the virtual routers
 	programs  *programs
+
+	// changing is held while instances are on their way from one configuration
+	// to the other: who describes them waits.
+	changing sync.RWMutex
 
 	mu         sync.RWMutex // held by who reads or changes what follows
 	cfg        *config.Config
@@ -84,6 +90,9 @@ type Daemon struct {
 func Run(ctx context.Context, cfg *config.Config, opts Options) (err error) {
 	d := &Daemon{cfg: cfg, opts: opts, log: opts.Log, started: time.Now()}
 	if err := checkCapabilities(); err != nil {
+		return err
+	}
+	if err := meetRivals(d.log, opts.BesideKeepalived); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(opts.RunDir, 0o755); err != nil {
@@ -217,6 +226,7 @@ func (d *Daemon) serve(ctx context.Context, server *control.Server) error {
 	inner, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	d.running = inner
+	d.reloading.Lock() // the control socket answers before everything runs
 	group, failed := errgroup.WithContext(inner)
 	go d.keeper.run(inner)
 	go d.garper.run(inner)
@@ -260,6 +270,7 @@ func (d *Daemon) serve(ctx context.Context, server *control.Server) error {
 	if d.opts.Ready != nil {
 		d.opts.Ready()
 	}
+	d.reloading.Unlock()
 
 	select {
 	case <-ctx.Done():
@@ -271,6 +282,9 @@ func (d *Daemon) serve(ctx context.Context, server *control.Server) error {
 	d.notify(sdnotify.Stopping("handing the addresses over"))
 	watchesEnd := d.trackers.end(nil)
 	stopped := d.opts.KeepAddresses || d.shutdown()
+	if d.opts.KeepAddresses {
+		d.log.Info("stopped; the addresses stay where they are")
+	}
 	for _, l := range d.loops {
 		stopped = l.stop() && stopped
 	}
