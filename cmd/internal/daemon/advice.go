@@ -52,7 +52,7 @@ func (inst *instance) hear(peer netip.Addr, priority uint8) {
 	inst.heard[peer] = heardPeer{max(p.highest, priority), p.times + 1}
 	if advice := inst.advice(); len(advice) > 0 && advice[0] != inst.advised {
 		inst.advised = advice[0]
-		inst.log.Warn("the weights of its checks cannot make this node yield", "advice", advice[0])
+		inst.log.Info("the weights of its checks may be too small", "advice", advice[0])
 	}
 }
 
@@ -84,7 +84,7 @@ func (inst *instance) advice() []string {
 	if highest == lowest {
 		compared = "not below" // and a backup of the same priority does not take over (RFC 9568, 6.4.2)
 	}
-	return []string{fmt.Sprintf("even with %s this node's priority (%d) is %s %s's (%d): raise the weights, or the failing node stays master",
+	return []string{fmt.Sprintf("even with %s this node's priority (%d) is %s the highest heard of %s (%d): unless its own checks were failing then, raise the weights, or this node stays master when it fails",
 		failing, lowest, compared, peer, highest)}
 }
 

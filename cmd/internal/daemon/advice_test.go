@@ -35,18 +35,18 @@ func TestWeightsThatCannotMoveTheAddressAreSeen(t *testing.T) {
 		{"no checks", 150, nil, ""},
 		{"a fault takes it out", 150, scripts(0), ""},
 		{"a weight that is too small", 150, scripts(-20),
-			"even with all checks failing this node's priority (130) is above 192.0.2.2's (100): raise the weights, or the failing node stays master"},
+			"even with all checks failing this node's priority (130) is above the highest heard of 192.0.2.2 (100): unless its own checks were failing then, raise the weights, or this node stays master when it fails"},
 		{"two that are too small together", 150, scripts(-20, -29),
-			"even with all checks failing this node's priority (101) is above 192.0.2.2's (100): raise the weights, or the failing node stays master"},
+			"even with all checks failing this node's priority (101) is above the highest heard of 192.0.2.2 (100): unless its own checks were failing then, raise the weights, or this node stays master when it fails"},
 		{"the same priority is not enough", 150, scripts(-50),
-			"even with all checks failing this node's priority (100) is not below 192.0.2.2's (100): raise the weights, or the failing node stays master"},
+			"even with all checks failing this node's priority (100) is not below the highest heard of 192.0.2.2 (100): unless its own checks were failing then, raise the weights, or this node stays master when it fails"},
 		{"one that is enough", 150, scripts(-51), ""},
 		{"a positive one that adds to what is enough", 120, scripts(50),
-			"even with all checks failing this node's priority (120) is above 192.0.2.2's (100): raise the weights, or the failing node stays master"},
+			"even with all checks failing this node's priority (120) is above the highest heard of 192.0.2.2 (100): unless its own checks were failing then, raise the weights, or this node stays master when it fails"},
 		{"one in reverse", 150, []config.Track{{Kind: config.TrackScript, Name: "chk", Weight: 20, Reverse: true}},
-			"even with all checks failing this node's priority (130) is above 192.0.2.2's (100): raise the weights, or the failing node stays master"},
+			"even with all checks failing this node's priority (130) is above the highest heard of 192.0.2.2 (100): unless its own checks were failing then, raise the weights, or this node stays master when it fails"},
 		{"beside a fault", 150, scripts(-20, 0),
-			"even with all checks that have a weight failing this node's priority (130) is above 192.0.2.2's (100): raise the weights, or the failing node stays master"},
+			"even with all checks that have a weight failing this node's priority (130) is above the highest heard of 192.0.2.2 (100): unless its own checks were failing then, raise the weights, or this node stays master when it fails"},
 		{"a number may be anything", 150, []config.Track{{Kind: config.TrackFile, Name: "load", Weight: 1}}, ""},
 		{"the owner has no weights", 255, scripts(-20), ""},
 	} {
@@ -70,7 +70,7 @@ func TestWeightsThatCannotMoveTheAddressAreSeen(t *testing.T) {
 				if tt.want != "" {
 					times = 1
 				}
-				if n := strings.Count(logged.String(), "cannot make this node yield"); n != times {
+				if n := strings.Count(logged.String(), "may be too small"); n != times {
 					t.Errorf("it was logged %d times, want %d", n, times)
 				}
 				r.end()
@@ -104,7 +104,7 @@ func TestThePrioritiesOfOthersAreRememberedWithinBounds(t *testing.T) {
 			inst.hear(peer(10), 0) // its last word
 			want("a stop says nothing of its priority", "")
 			inst.hear(peer(10), 90)
-			want("the highest counts", "192.0.2.10's (100)")
+			want("the highest counts", "highest heard of 192.0.2.10 (100)")
 			for n := range 20 {
 				for range heardEnough {
 					inst.hear(peer(20+n), uint8(101+n))
@@ -113,7 +113,7 @@ func TestThePrioritiesOfOthersAreRememberedWithinBounds(t *testing.T) {
 			if len(inst.heard) != heardPeers {
 				t.Errorf("%d are remembered", len(inst.heard))
 			}
-			want("of too many the highest are kept", "192.0.2.39's (120)")
+			want("of too many the highest are kept", "highest heard of 192.0.2.39 (120)")
 			inst.hear(peer(60), 50)
 			if _, known := inst.heard[peer(60)]; known {
 				t.Error("one of a low priority has taken another's place")

@@ -125,8 +125,9 @@ func (g *garper) lost(inst *instance, addrs []vrrp.Address) {
 		if h == nil {
 			return
 		}
-		for _, a := range addrs {
-			if s := h.schedules[g.key(a)]; s != nil {
+		// The gap between announcements may have been limited since.
+		for _, s := range h.schedules {
+			for _, a := range addrs {
 				s.Lost(a)
 			}
 		}
@@ -328,6 +329,9 @@ func (g *garper) follow(wanted []int, exists func(index int) bool) {
 		}
 	})
 }
+
+// limitAnew has the gaps between announcements asked for again.
+func (g *garper) limitAnew() { g.inbox.put(func() { clear(g.limits) }) }
 
 // announceCount is how many announcements were sent for an instance.
 type announceCount = atomic.Uint64

@@ -64,6 +64,7 @@ type instance struct {
 	seen       map[vrrp.Address]time.Time // ready addresses: zero when the kernel has shown them, else since when it has not
 	restores   int                        // how often addresses were put back, lately
 	restoredAt time.Time                  // and when last
+	reformed   time.Time                  // when a reload last changed the form of addresses: one may be gone for a moment
 	looksAgain bool                       // a timer runs for those that were not shown
 	mismatches map[netip.Addr]mismatch
 	refused    map[netip.Addr]refusal
@@ -103,6 +104,7 @@ type mismatch struct {
 type refusal struct {
 	drop vrrpconn.Drop
 	mismatch
+	last time.Time // when it was refused last
 }
 
 // passed is a transition in the past.
@@ -377,6 +379,9 @@ func (inst *instance) reconcile() {
 		case !known:
 			inst.seen[a] = now
 			waiting = true
+		case since.IsZero() && now.Sub(inst.reformed) < patience:
+			inst.seen[a] = now
+			waiting = true
 		case since.IsZero() || now.Sub(since) >= patience:
 			lost = append(lost, a)
 		default:
@@ -505,10 +510,16 @@ func (inst *instance) dropped(d *vrrpconn.Datagram, err error) {
 func (inst *instance) refuse(peer netip.Addr, drop *vrrpconn.DropError) {
 	const maxPeers = 8
 	old, known := inst.refused[peer]
-	if known && old.drop == drop.Drop || !known && len(inst.refused) >= maxPeers {
+	now := time.Now()
+	switch {
+	case known && old.drop == drop.Drop:
+		old.last = now
+		inst.refused[peer] = old
+		return
+	case !known && len(inst.refused) >= maxPeers:
 		return
 	}
-	inst.refused[peer] = refusal{drop.Drop, mismatch{text: "its advertisements are refused: " + drop.Detail, since: time.Now()}}
+	inst.refused[peer] = refusal{drop.Drop, mismatch{text: "its advertisements are refused: " + drop.Detail, since: now}, now}
 }
 
 // sendErrorsToTell is how often an advertisement must fail for the same reason
@@ -551,6 +562,9 @@ func (inst *instance) sendFailed(err error) {
 }
 
 func (inst *instance) transition(t vrrp.Transition) {
+	if inst.removing { // not by the operator's end of it all
+		t.Reason = vrrp.Reason{Kind: vrrp.ReasonReconfigured}
+	}
 	switch {
 	case t.To == vrrp.Master:
 		inst.counters.becameMaster++

@@ -206,7 +206,7 @@ func (k *keeper) unwant(inst *instance, addrs []vrrp.Address) {
 	if addrs == nil {
 		h.wanted, h.todo = false, nil
 		clear(h.failed)
-		addrs = h.settings.order
+		addrs = h.all()
 	} else {
 		h.todo = slices.DeleteFunc(h.todo, func(a vrrp.Address) bool { return slices.Contains(addrs, a) })
 		for _, a := range addrs {
@@ -219,6 +219,18 @@ func (k *keeper) unwant(inst *instance, addrs []vrrp.Address) {
 		}
 	}
 	k.drop(h)
+}
+
+// all returns the addresses in the order of the configuration, and then those
+// in place that the configuration does not have any more.
+func (h *hold) all() []vrrp.Address {
+	addrs := h.settings.order
+	for a := range h.added {
+		if _, ok := h.settings.addresses[a]; !ok {
+			addrs = append(slices.Clip(addrs), a)
+		}
+	}
+	return addrs
 }
 
 // drop removes what is to leave, and tries again later what cannot be removed.
@@ -262,19 +274,22 @@ func (k *keeper) drop(h *hold) {
 }
 
 // inherit leaves addresses in place that are to leave and that another instance
-// holds in the same form: it removes them one day.
+// holds: it removes them one day. An IPv4 address with another prefix length is
+// another one to the kernel, and each has its own.
 func (k *keeper) inherit(h *hold) {
 	h.leaving = slices.DeleteFunc(h.leaving, func(a vrrp.Address) bool {
 		p := h.added[a]
 		for _, other := range k.holds {
 			q, ok := other.added[a]
-			if other == h || !other.wanted || !ok || q.as.Prefix != p.as.Prefix || slices.Contains(other.leaving, a) {
+			if other == h || !other.wanted || !ok || a.IP.Is4() && q.as.Prefix != p.as.Prefix || slices.Contains(other.leaving, a) {
 				continue
 			}
-			q.ours = q.ours || p.ours
-			other.added[a] = q
-			other.on[a.Interface] = h.on[a.Interface]
 			delete(h.added, a)
+			if p.ours {
+				other.added[a] = p
+				other.on[a.Interface] = h.on[a.Interface]
+				k.reform(other.inst, other.settings)
+			}
 			return true
 		}
 		return false
@@ -294,23 +309,22 @@ func (k *keeper) reform(inst *instance, s *settings) {
 			continue
 		}
 		old, fresh := []netif.Address{k.where(h, p.as)}, []netif.Address{as}
-		if as.Prefix != p.as.Prefix { // another address to the kernel: never none
-			k.reformed(h, a, as, k.table.Add(fresh)[0].Err)
-			k.reformed(h, a, as, k.table.Remove(old)[0].Err)
-		} else {
-			k.reformed(h, a, as, k.table.Remove(old)[0].Err)
-			k.reformed(h, a, as, k.table.Add(fresh)[0].Err)
+		steps := []func([]netif.Address) []netif.Result{k.table.Remove, k.table.Add}
+		what := [][]netif.Address{old, fresh}
+		if a.IP.Is4() && as.Prefix != p.as.Prefix {
+			// Another address to the kernel: there is never none. Of IPv6 it has no
+			// address twice, whatever the prefix length.
+			slices.Reverse(steps)
+			slices.Reverse(what)
+		}
+		for i, step := range steps {
+			if err := step(what[i])[0].Err; err != nil {
+				h.settings.log.Error("cannot change an address", "address", as.Prefix, "error", err)
+				break // and do not lose what there is; one that is gone is missed, see reconcile
+			}
+			h.added[a] = placed{ours: true, as: as}
 		}
 	}
-}
-
-// reformed takes note of one step of reform.
-func (k *keeper) reformed(h *hold, a vrrp.Address, as netif.Address, err error) {
-	if err != nil {
-		h.settings.log.Error("cannot change an address", "address", as.Prefix, "error", err)
-		return
-	}
-	h.added[a] = placed{ours: true, as: as}
 }
 
 // where returns an address as it is to be removed: from the interface it was put
@@ -392,7 +406,7 @@ func (k *keeper) added(batch []wish, wanted []netif.Address, results []netif.Res
 		delete(h.failed, a)
 		ready = append(ready, a)
 		switch {
-		case !res.Existed, k.ours(a):
+		case !res.Existed, k.ours(a), k.others(h, a, wanted[i]):
 			h.added[a] = placed{ours: true, as: wanted[i]}
 			k.remember(h, a.Interface)
 		case !h.added[a].ours:
@@ -411,6 +425,17 @@ func (k *keeper) added(batch []wish, wanted []netif.Address, results []netif.Res
 func (k *keeper) ours(a vrrp.Address) bool {
 	s := k.links()
 	return s != nil && kernelTells() && k.journal.owns(a, finder(s))
+}
+
+// others reports whether it is this keeper that has put an address there, for
+// another instance.
+func (k *keeper) others(h *hold, a vrrp.Address, as netif.Address) bool {
+	for _, other := range k.holds {
+		if p := other.added[a]; other != h && p.ours && (a.IP.Is6() || p.as.Prefix == as.Prefix) {
+			return true
+		}
+	}
+	return false
 }
 
 // failedToAdd reports an address that could not be added, and has it tried

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"maps"
 	"net/netip"
 	"os"
 	"slices"
@@ -31,6 +32,7 @@ type linkView struct {
 	tracked []bool
 	// present reports whether the kernel has an address, as of this view.
 	present func(vrrp.Address) bool
+	number  uint64 // of the look; a later one has a higher number
 }
 
 func (v *linkView) equal(w *linkView) bool {
@@ -51,6 +53,7 @@ type links struct {
 	instances []*instance
 	announced []string // the interfaces any address belongs on
 	last      map[*instance]linkView
+	looks     uint64
 }
 
 // set gives the instances that are told from now on.
@@ -58,6 +61,11 @@ func (w *links) set(loops []*loop, instances []*instance) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.loops, w.instances, w.announced = loops, instances, nil
+	known := make(map[*instance]bool, len(instances))
+	for _, inst := range instances {
+		known[inst] = true
+	}
+	maps.DeleteFunc(w.last, func(inst *instance, _ linkView) bool { return !known[inst] })
 	seen := make(map[string]bool)
 	for _, inst := range instances {
 		for _, a := range inst.shared().order {
@@ -69,11 +77,14 @@ func (w *links) set(loops []*loop, instances []*instance) {
 	}
 }
 
-// forget forgets an instance that has ended.
-func (w *links) forget(inst *instance) {
+// anew has the next look tell these instances everything, also what has not
+// changed: the lists that the views go by are others, or they lack a socket.
+func (w *links) anew(instances []*instance) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	delete(w.last, inst)
+	for _, inst := range instances {
+		delete(w.last, inst)
+	}
 }
 
 // run follows the changes until the context ends, or the kernel's notifications
@@ -103,20 +114,26 @@ func (w *links) look() {
 	w.current.Store(s)
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.looks++
 	news := make(map[*loop][]func())
 	for _, inst := range w.instances {
 		l := inst.loop()
 		view := w.view(s, inst)
+		view.number = w.looks
 		last, ok := w.last[inst]
 		same := ok && view.equal(&last)
 		w.last[inst] = view
 		news[l] = append(news[l], func() {
 			switch {
 			case inst.loop() != l: // it has moved meanwhile
-				inst.post(func(inst *instance) { inst.setLink(view) })
+				inst.post(func(inst *instance) {
+					if view.number > inst.view.number {
+						inst.setLink(view)
+					}
+				})
 			case inst.gone:
 			case same:
-				inst.view.present = view.present
+				inst.view.present, inst.view.number = view.present, view.number
 				inst.reconcile()
 			default:
 				inst.setLink(view)

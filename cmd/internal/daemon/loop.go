@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"vipd/arp"
@@ -126,7 +127,9 @@ type portKey struct {
 type port struct {
 	key      portKey
 	conn     transport
-	users    [256][]*instance // by VRID
+	owner    atomic.Pointer[loop] // whose goroutine it belongs to
+	moved    chan struct{}        // tells the reader that this is another one
+	users    [256][]*instance     // by VRID
 	nusers   int
 	resume   chan int      // tells the reader that so many datagrams were read
 	pause    time.Duration // how long the socket may be left alone when busy
@@ -177,6 +180,15 @@ func (l *loop) stop() bool {
 	}
 }
 
+// retire ends a loop that has no instance any more, while the daemon goes on.
+// What is posted to it all the same, by who did not know yet, is not lost: it is
+// a question after its instances, or finds out that the instance has moved.
+func (l *loop) retire() {
+	if l.stop() {
+		l.inbox.pass(func(f func()) { f() })
+	}
+}
+
 // run is the loop. It returns after stop.
 func (l *loop) run() {
 	defer close(l.ended)
@@ -187,7 +199,11 @@ func (l *loop) run() {
 		case <-l.done:
 			return
 		case p := <-l.readable:
-			p.resume <- l.drain(p, time.Time{})
+			if l.ports[p.key] == p {
+				p.resume <- l.drain(p, time.Time{})
+			} else {
+				p.resume <- 0 // it has just been another loop's
+			}
 		case <-l.waker.C():
 		case <-l.inbox.waiting():
 		}
@@ -202,6 +218,20 @@ func (l *loop) turn() {
 		f()
 	}
 	l.timers()
+	l.act()
+	at := time.Time{}
+	if len(l.due) > 0 {
+		at = l.due[0].wakeAt
+	}
+	if !at.Equal(l.wakeSet) || !at.IsZero() && !at.After(time.Now()) {
+		l.wakeSet = at
+		l.waker.Set(at)
+	}
+}
+
+// act sends the advertisements that wait, and then carries out everything else
+// that does.
+func (l *loop) act() {
 	l.flush()
 	for len(l.effects) > 0 {
 		effects := l.effects
@@ -211,14 +241,6 @@ func (l *loop) turn() {
 		if l.effects == nil {
 			l.effects = effects[:0]
 		}
-	}
-	at := time.Time{}
-	if len(l.due) > 0 {
-		at = l.due[0].wakeAt
-	}
-	if !at.Equal(l.wakeSet) || !at.IsZero() && !at.After(time.Now()) {
-		l.wakeSet = at
-		l.waker.Set(at)
 	}
 }
 
@@ -501,10 +523,11 @@ func (l *loop) attach(inst *instance, key portKey) error {
 		if err != nil {
 			return err
 		}
-		p = &port{key: key, conn: conn, resume: make(chan int, 1), closed: make(chan struct{}), pause: l.pause()}
+		p = &port{key: key, conn: conn, resume: make(chan int, 1), moved: make(chan struct{}, 1), closed: make(chan struct{}), pause: l.pause()}
 		l.ports[key] = p
+		p.owner.Store(l)
 		l.readers.Add(1)
-		go l.read(p)
+		go p.read()
 	}
 	p.users[inst.cfg.VRID] = append(p.users[inst.cfg.VRID], inst)
 	p.nusers++
@@ -534,7 +557,9 @@ func (l *loop) detach(inst *instance) {
 }
 
 func (l *loop) closePort(p *port) {
-	delete(l.ports, p.key)
+	if l.ports[p.key] == p {
+		delete(l.ports, p.key)
+	}
 	close(p.closed)
 	if err := p.conn.Close(); err != nil {
 		l.log.Warn("cannot close a socket", "interface", p.key.iface, "error", err)
@@ -547,6 +572,17 @@ func (l *loop) closePorts() {
 	}
 }
 
+// takeOver makes a port of another loop, which has let go of it, this loop's.
+func (l *loop) takeOver(p *port) {
+	l.ports[p.key] = p
+	l.readers.Add(1)
+	p.owner.Swap(l).readers.Done()
+	select {
+	case p.moved <- struct{}{}:
+	default: // it has not looked since the last time
+	}
+}
+
 // read waits for datagrams on behalf of the loop, which alone reads them. It
 // ends when the port is closed.
 //
@@ -556,8 +592,8 @@ func (l *loop) closePorts() {
 // count from the kernel's time stamps, and before one is acted on the loop reads
 // the socket without being asked. A master that stops is still replaced in time:
 // see pause.
-func (l *loop) read(p *port) {
-	defer l.readers.Done()
+func (p *port) read() {
+	defer func() { p.owner.Load().readers.Done() }()
 	count, since, busy, more := 0, time.Now(), false, false
 	for {
 		if more {
@@ -568,12 +604,16 @@ func (l *loop) read(p *port) {
 			time.Sleep(time.Until(time.Now().Add(p.pause).Truncate(p.pause)))
 		} else if err := p.conn.Wait(); err != nil {
 			if !errors.Is(err, net.ErrClosed) {
+				l := p.owner.Load()
 				l.post(func() { l.portFailed(p, err) })
 			}
 			return
 		}
 		select {
-		case l.readable <- p:
+		case p.owner.Load().readable <- p:
+		case <-p.moved:
+			more = true
+			continue
 		case <-p.closed:
 			return
 		}

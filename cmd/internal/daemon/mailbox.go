@@ -9,6 +9,7 @@ type mailbox[T any] struct {
 	mu     sync.Mutex
 	items  []T
 	signal chan struct{}
+	passed func(T) // gets the items at once, unless nil
 }
 
 func newMailbox[T any]() *mailbox[T] {
@@ -18,8 +19,15 @@ func newMailbox[T any]() *mailbox[T] {
 // put appends an item. It never blocks.
 func (m *mailbox[T]) put(item T) {
 	m.mu.Lock()
-	m.items = append(m.items, item)
+	passed := m.passed
+	if passed == nil {
+		m.items = append(m.items, item)
+	}
 	m.mu.Unlock()
+	if passed != nil {
+		passed(item)
+		return
+	}
 	select {
 	case m.signal <- struct{}{}:
 	default:
@@ -40,3 +48,15 @@ func (m *mailbox[T]) take(spent []T) []T {
 // waiting receives after items were put. One signal may stand for many items,
 // and may come for items that were taken already.
 func (m *mailbox[T]) waiting() <-chan struct{} { return m.signal }
+
+// pass has all items, those that wait first, given to f instead of being queued.
+// f runs in the goroutine of who puts them. Nobody takes items any more.
+func (m *mailbox[T]) pass(f func(T)) {
+	m.mu.Lock()
+	items := m.items
+	m.items, m.passed = nil, f
+	m.mu.Unlock()
+	for _, item := range items {
+		f(item)
+	}
+}

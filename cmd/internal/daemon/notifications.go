@@ -367,13 +367,22 @@ func (n *notifications) stopped(instances []*instance, groups []*syncGroup) {
 		n.abandon(inst)
 		from := vrrp.Init
 		if len(inst.history) > 0 {
-			from = inst.history[len(inst.history)-1].From
+			from = left(inst.history[len(inst.history)-1].Transition)
 		}
 		n.n.Notify(n.event(inst, "STOP", vrrp.Transition{From: from, To: vrrp.Init, Reason: why}))
 	}
 	for _, g := range groups {
-		n.n.Notify(n.groupEvent(g, "STOP", vrrp.Transition{From: g.last.From, To: vrrp.Init, Reason: why}))
+		n.n.Notify(n.groupEvent(g, "STOP", vrrp.Transition{From: left(g.last), To: vrrp.Init, Reason: why}))
 	}
+}
+
+// left returns the state that an end has ended. The last transition leads out of
+// it, unless the end was to change nothing.
+func left(last vrrp.Transition) vrrp.State {
+	if last.To != vrrp.Init {
+		return last.To
+	}
+	return last.From
 }
 
 // close waits for what is running, for a while.

@@ -107,6 +107,9 @@ type changeover struct {
 	where     map[*instance]*loop     // where each instance is from now on
 	instances []*instance             // of the new configuration, in its order
 	settings  map[*instance]*settings // new ones of instances that go on
+	same      map[*instance]bool      // those of them that have the same settings as before
+	arriving  map[*loop][]*instance   // that were not there before
+	ports     map[*loop][]*port       // theirs
 	removed   []*instance
 	added     []*instance
 	trackers  *trackers
@@ -117,7 +120,10 @@ type changeover struct {
 // apply goes over to a new configuration. What could fail comes first: an error
 // means that nothing has changed.
 func (d *Daemon) apply(ctx context.Context, cfg *config.Config, p *plan.Plan) error {
-	c := &changeover{d: d, cfg: cfg, plan: p, where: make(map[*instance]*loop), settings: make(map[*instance]*settings)}
+	c := &changeover{
+		d: d, cfg: cfg, plan: p, where: make(map[*instance]*loop), settings: make(map[*instance]*settings),
+		same: make(map[*instance]bool), arriving: make(map[*loop][]*instance), ports: make(map[*loop][]*port),
+	}
 	claims, err := d.claim(cfg)
 	if err != nil {
 		return err
@@ -152,6 +158,7 @@ func (d *Daemon) apply(ctx context.Context, cfg *config.Config, p *plan.Plan) er
 	// From here on nothing fails. Additions are carried out at once, removals
 	// when all loops have said what is to be added.
 	d.keeper.move()
+	d.changing.Lock()
 	c.step()
 	c.regroup()
 	d.keeper.moved()
@@ -159,7 +166,14 @@ func (d *Daemon) apply(ctx context.Context, cfg *config.Config, p *plan.Plan) er
 	ended := d.trackers.end(c.trackers)
 	c.trackers.start(d.running)
 	go ended()
-	d.finish(c, claims, programs)
+	idle := d.finish(c, claims, programs)
+	d.changing.Unlock()
+	for _, l := range idle {
+		l.retire()
+		if err := l.waker.Close(); err != nil {
+			d.log.Warn("cannot close a timer", "error", err)
+		}
+	}
 	return nil
 }
 
@@ -185,6 +199,7 @@ func (c *changeover) assign() error {
 			c.instances[in.New] = inst
 			// Also where nothing has changed: what it refers to may have.
 			c.settings[inst] = newSettings(c.cfg.Instances[in.New], d.log)
+			c.same[inst] = in.Kind == plan.Unchanged
 		}
 	}
 	// An interface stays with the loop that has it. New ones get a loop; those
@@ -238,6 +253,11 @@ func (c *changeover) assign() error {
 	for _, inst := range c.added {
 		inst.home.Store(c.where[inst]) // nobody else knows it yet
 	}
+	for _, inst := range c.instances {
+		if to := c.where[inst]; c.settings[inst] == nil || inst.loop() != to {
+			c.arriving[to] = append(c.arriving[to], inst)
+		}
+	}
 	for _, l := range fresh {
 		go l.run()
 	}
@@ -273,7 +293,12 @@ func (c *changeover) step() {
 			}
 		}
 		for _, inst := range slices.Clone(l.instances) {
-			if s := c.settings[inst]; s != nil {
+			switch s := c.settings[inst]; {
+			case s == nil:
+			case c.same[inst]:
+				inst.told = c.told
+				inst.adopt(s)
+			default:
 				inst.told = c.told
 				inst.reconfigure(now, s, c.trackers)
 			}
@@ -285,35 +310,74 @@ func (c *changeover) step() {
 		}
 		l.logUnknown = c.cfg.Global.LogUnknownVRIDs
 	})
-	for _, inst := range c.removed {
-		d.links.forget(inst)
-	}
 	// What changes its loop leaves the old one, then enters the new one.
-	c.everywhere(func(l *loop) {
-		for _, inst := range slices.Clone(l.instances) {
-			if to := c.where[inst]; to != nil && to != l {
-				l.detach(inst)
-				l.due.set(inst, time.Time{}, false)
-				l.forget(inst)
-				inst.home.Store(to)
-			}
+	var told []*instance // everything anew
+	for inst := range c.settings {
+		if !c.same[inst] || inst.loop() != c.where[inst] {
+			told = append(told, inst)
 		}
-	})
-	c.everywhere(func(l *loop) {
-		for _, inst := range c.instances {
-			if c.where[inst] != l || slices.Contains(l.instances, inst) {
-				continue
-			}
-			l.instances = append(l.instances, inst)
-			inst.setTracks(inst.cfg.Tracks, c.trackers.known)
-			if inst.m.State() != vrrp.Init {
-				inst.setLink(inst.view) // its socket
-			}
-			l.wakeAsWanted(inst)
-		}
-	})
+	}
+	if len(c.arriving) > 0 {
+		c.everywhere(c.leave)
+		c.everywhere(c.enter)
+	}
 	d.links.set(c.loops, c.instances)
+	d.links.anew(told)
 	d.links.look()
+}
+
+// leave takes the instances out of a loop that another one gets. They leave
+// together, and take their sockets along: what waits in them is not lost.
+func (c *changeover) leave(l *loop) {
+	// What this turn has wanted so far is done while they are here.
+	l.act()
+	var to *loop
+	for _, inst := range slices.Clone(l.instances) {
+		if c.where[inst] == l {
+			continue
+		}
+		to = c.where[inst]
+		l.due.set(inst, time.Time{}, false)
+		l.forget(inst)
+		inst.home.Store(to)
+	}
+	if len(l.instances) == 0 && to != nil {
+		for key, p := range l.ports {
+			c.ports[to] = append(c.ports[to], p)
+			delete(l.ports, key)
+		}
+	}
+}
+
+// enter takes in the instances that a loop gets, and their sockets.
+func (c *changeover) enter(l *loop) {
+	for _, p := range c.ports[l] {
+		select {
+		case <-p.closed:
+			continue
+		default:
+		}
+		if l.ports[p.key] == nil {
+			l.takeOver(p)
+			continue
+		}
+		// Both have been of use without an interface: one is enough.
+		for _, users := range p.users {
+			for _, inst := range users {
+				inst.port = nil
+			}
+		}
+		l.closePort(p)
+	}
+	for _, inst := range c.arriving[l] {
+		l.instances = append(l.instances, inst)
+		if c.settings[inst] == nil {
+			inst.setTracks(inst.cfg.Tracks, c.trackers.known)
+		} else {
+			inst.setLink(inst.view)
+		}
+		l.wakeAsWanted(inst)
+	}
 }
 
 // regroup forms sync groups, and starts what was added.
@@ -394,18 +458,22 @@ func (c *changeover) wait(done <-chan struct{}) {
 }
 
 // finish makes the new configuration the daemon's, and gives up what is not
-// needed any more.
-func (d *Daemon) finish(c *changeover, claims []io.Closer, programs *programs) {
-	var idle []*loop
-	loops := slices.DeleteFunc(slices.Clone(c.loops), func(l *loop) bool {
-		for _, inst := range c.instances {
-			if inst.loop() == l {
-				return false
-			}
+// needed any more. It returns the loops that have nothing left to do.
+func (d *Daemon) finish(c *changeover, claims []io.Closer, programs *programs) (idle []*loop) {
+	used := make(map[*loop]bool)
+	routers := make(map[claimKey]bool)
+	for _, inst := range c.instances {
+		used[inst.loop()] = true
+		routers[routerOf(&inst.shared().cfg)] = true
+	}
+	var loops []*loop
+	for _, l := range c.loops {
+		if used[l] {
+			loops = append(loops, l)
+		} else {
+			idle = append(idle, l)
 		}
-		idle = append(idle, l)
-		return true
-	})
+	}
 	d.links.set(loops, c.instances)
 	d.mu.Lock()
 	told := d.told
@@ -413,23 +481,23 @@ func (d *Daemon) finish(c *changeover, claims []io.Closer, programs *programs) {
 	d.trackers, d.told, d.programs = c.trackers, c.told, programs
 	d.claims = append(d.claims, claims...)
 	d.mu.Unlock()
-	d.global.Store(&c.cfg.Global)
-	for _, l := range idle {
-		l.stop()
-		if err := l.waker.Close(); err != nil {
-			d.log.Warn("cannot close a timer", "error", err)
-		}
+	was := d.global.Swap(&c.cfg.Global)
+	if was.GARPInterval != c.cfg.Global.GARPInterval || was.GNAInterval != c.cfg.Global.GNAInterval {
+		d.garper.limitAnew()
 	}
 	told.closeUnless(c.told)
-	for i, inst := range c.removed {
-		if claim := d.claimOf(inst); claim != nil && !slices.ContainsFunc(c.instances, func(other *instance) bool {
-			return routerOf(&other.shared().cfg) == routerOf(&c.removed[i].shared().cfg)
-		}) {
-			if err := claim.Close(); err != nil {
-				d.log.Warn("cannot give up a virtual router", "error", err)
-			}
+	// Several virtual routers may share a claim: in unicast, or one multicast
+	// group after the other.
+	d.claims = slices.DeleteFunc(d.claims, func(claim io.Closer) bool {
+		if routers[claim.(held).router] {
+			return false
 		}
-	}
+		if err := claim.Close(); err != nil {
+			d.log.Warn("cannot give up a virtual router", "error", err)
+		}
+		return true
+	})
+	return idle
 }
 
 // newLoop makes a loop, which does not run yet.
@@ -506,18 +574,6 @@ func (d *Daemon) claim(cfg *config.Config) (claims []io.Closer, err error) {
 	return claims, nil
 }
 
-// claimOf takes the claim of an instance out of the daemon's list.
-func (d *Daemon) claimOf(inst *instance) io.Closer {
-	vr := routerOf(&inst.shared().cfg)
-	i := slices.IndexFunc(d.claims, func(c io.Closer) bool { return c.(held).router == vr })
-	if i < 0 {
-		return nil
-	}
-	claim := d.claims[i]
-	d.claims = slices.Delete(d.claims, i, i+1)
-	return claim
-}
-
 // reconfigure goes over to new settings.
 func (inst *instance) reconfigure(now time.Time, s *settings, t *trackers) {
 	was, encoded := inst.settings, inst.encoding()
@@ -531,6 +587,11 @@ func (inst *instance) reconfigure(now time.Time, s *settings, t *trackers) {
 	for a := range inst.seen {
 		if _, ok := s.addresses[a]; !ok {
 			delete(inst.seen, a)
+		}
+	}
+	for a, as := range s.addresses {
+		if old, ok := was.addresses[a]; ok && old != as {
+			inst.reformed = now
 		}
 	}
 	l := inst.loop()

@@ -21,6 +21,8 @@ var _ control.Source = (*Daemon)(nil)
 // Status implements control.Source. Every loop describes its own instances; one
 // that does not answer in time fails the whole.
 func (d *Daemon) Status(ctx context.Context) (control.Status, error) {
+	d.changing.RLock()
+	defer d.changing.RUnlock()
 	d.mu.RLock()
 	cfg, loops, trackers, told, lastReload := d.cfg, d.loops, d.trackers, d.told, d.lastReload
 	d.mu.RUnlock()
@@ -148,6 +150,18 @@ func (inst *instance) status() control.Instance {
 	for _, peer := range slices.SortedFunc(maps.Keys(inst.refused), netip.Addr.Compare) {
 		r := inst.refused[peer]
 		out.Mismatches = append(out.Mismatches, control.Mismatch{Peer: peer, Text: r.text, Since: r.since})
+	}
+	if s.State == vrrp.Master {
+		for _, peer := range slices.SortedFunc(maps.Keys(inst.refused), netip.Addr.Compare) {
+			if time.Since(inst.refused[peer].last) > 5*cfg.AdvertInterval {
+				continue
+			}
+			text := fmt.Sprintf("%s seems to be master, too, and is not understood: %s", peer, inst.refused[peer].text)
+			if out.Degraded {
+				text = out.DegradedText + "; " + text
+			}
+			out.Degraded, out.DegradedText = true, text
+		}
 	}
 	for _, t := range inst.history {
 		out.History = append(out.History, control.Transition{

@@ -15,6 +15,8 @@ import (
 const (
 	// envBuilds names the directory with what a test binary has built.
 	envBuilds = "RIG_BUILDS"
+	// envRace has vipd built with the race detector, which reports to its log.
+	envRace = "RIG_RACE"
 	// envBuildError says why there is no vipd in it.
 	envBuildError = "RIG_BUILD_ERROR"
 
@@ -48,9 +50,12 @@ func prepare() error {
 		return err
 	}
 	// Out here there is a network, should a module be missing. There is no race
-	// detector in it: it is as people run it, and starts at once.
+	// detector in it, unless asked for: it is as people run it, and starts at once.
 	cmd := exec.Command("go", "build", "-o", dir, "vipd/cmd/vipd")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if os.Getenv(envRace) != "" {
+		cmd = exec.Command("go", "build", "-race", "-o", dir, "vipd/cmd/vipd")
+	}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		if err := os.Setenv(envBuildError, fmt.Sprintf("%v\n%s", err, out)); err != nil {
 			return err
