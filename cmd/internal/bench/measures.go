@@ -22,6 +22,7 @@ func measures() []measure {
 		timeline(),
 		massFailover(1000, 20),
 		massStart(1000),
+		reload(1000),
 		cost(1, nil, []goal{atMost(16)}),
 		cost(100, nil, nil),
 		scripts(200),

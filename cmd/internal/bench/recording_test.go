@@ -201,3 +201,28 @@ func TestAFieldIsTheNumberAfterItsName(t *testing.T) {
 		t.Errorf("a field that is not there is %v", got)
 	}
 }
+
+func TestAReloadIsJudgedByTheLongestSilenceOfAnyRouter(t *testing.T) {
+	s := setup{interval: 100 * time.Millisecond, interfaces: 1, vrids: 2}
+	other := func(t tape, ms float64) tape {
+		t = t.advert(ms)
+		t[len(t)-1].vrid = 2
+		return t
+	}
+	seen := tape{}.advert(0)
+	seen = other(seen, 10)
+	seen = seen.advert(100).advert(140)
+	seen = other(seen, 150)
+	seen = seen.advert(240)
+	gap, early, err := reloadTimes(seen, s)
+	if err != nil || gap != 40*time.Millisecond || early != 1 {
+		t.Errorf("got %s and %d, %v", gap, early, err)
+	}
+	seen = seen.advert(340).advert(440)
+	if gap, _, err = reloadTimes(seen, s); err != nil || gap != 190*time.Millisecond {
+		t.Errorf("one that is silent to the end: got %s, %v", gap, err)
+	}
+	if _, _, err = reloadTimes(tape{}.advert(0), s); err == nil {
+		t.Error("one that is never heard is no error")
+	}
+}

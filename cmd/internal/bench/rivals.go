@@ -34,6 +34,7 @@ type setup struct {
 	priority   uint8
 	interfaces int // eth0, eth1, …
 	vrids      int // on each interface: 1, 2, …
+	more       int // virtual routers on eth0 beyond those
 	vips       int // of each virtual router
 	realTime   int // SCHED_RR priority, 0 for none
 	oneBlock   bool
@@ -51,6 +52,22 @@ func (s setup) state() string {
 
 // routers returns how many virtual routers there are.
 func (s setup) routers() int { return s.interfaces * s.vrids }
+
+// on returns how many virtual routers are on an interface.
+func (s setup) on(network int) int {
+	if network == 0 {
+		return s.vrids + s.more
+	}
+	return s.vrids
+}
+
+// text returns the setup as a daemon reads it.
+func (s setup) text(r rival) string {
+	if r == vipd {
+		return s.vipdYAML()
+	}
+	return s.keepalivedConf()
+}
 
 // maxAdvertised is how many addresses an advertisement can count.
 const maxAdvertised = 255
@@ -88,7 +105,7 @@ func (s setup) keepalivedConf() string {
 		fmt.Fprintf(&b, "vrrp_script chk_%d {\n  script /bin/true\n  interval 1\n}\n", n)
 	}
 	for i := range s.interfaces {
-		for v := 1; v <= s.vrids; v++ {
+		for v := 1; v <= s.on(i); v++ {
 			fmt.Fprintf(&b, "vrrp_instance I%d_%d {\n  state %s\n  interface eth%d\n  virtual_router_id %d\n  priority %d\n  advert_int %s\n",
 				i, v, s.state(), i, v, s.priority, seconds(s.interval))
 			for n := range s.vips {
@@ -133,7 +150,7 @@ func (s setup) vipdYAML() string {
 	}
 	b.WriteString("vrrp_instance:\n")
 	for i := range s.interfaces {
-		for v := 1; v <= s.vrids; v++ {
+		for v := 1; v <= s.on(i); v++ {
 			fmt.Fprintf(&b, "  I%d_%d:\n    state: %s\n    interface: eth%d\n    virtual_router_id: %d\n    priority: %d\n    advert_int: %s\n",
 				i, v, s.state(), i, v, s.priority, seconds(s.interval))
 			for n := range s.vips {
@@ -165,6 +182,7 @@ func seconds(d time.Duration) string {
 type process struct {
 	*netiftest.Cmd
 	began time.Time // just before it was started
+	file  string    // the configuration
 	log   string
 }
 
@@ -176,17 +194,13 @@ func (b *bench) launch(ctx context.Context, n *netiftest.Node, r rival, s setup)
 		return nil, err
 	}
 	file := filepath.Join(dir, "config")
-	text := s.keepalivedConf()
-	if r == vipd {
-		text = s.vipdYAML()
-	}
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(s.text(r)), 0o600); err != nil {
 		return nil, err
 	}
 	args := b.arguments(r, file, dir)
 	// An interrupted run closes the lab, which ends the daemon in good order. The
 	// context would kill it, and leave keepalived's child behind.
-	p := &process{Cmd: n.Command(context.WithoutCancel(ctx), args[0], args[1:]...), log: filepath.Join(dir, "log")}
+	p := &process{Cmd: n.Command(context.WithoutCancel(ctx), args[0], args[1:]...), file: file, log: filepath.Join(dir, "log")}
 	log, err := os.Create(p.log)
 	if err != nil {
 		return nil, err
