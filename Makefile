@@ -19,15 +19,20 @@ build: ## build bin/vipd, static
 demo: build ## two routers and a client on this machine (needs root; ARGS="--advert-int 0.1")
 	bin/vipd demo $(ARGS)
 
-# One package at a time: the tests in namespaces measure time, and those of
-# another package would be in it. All namespaces share one table of neighbours,
-# too, which the kernel starts to clear when it holds too many. Without root, what needs root is
-# skipped; with CI=true nothing is.
+# The packages whose tests in namespaces measure short times: nothing else is to
+# run beside them. All namespaces share one table of neighbours, too, which the
+# kernel starts to clear when it holds too many.
+ALONE := /(bench|daemon|daemontest|demo|differential|exampletest|interop|legacy|notify|rig|netif|netiftest|vrrpconn)$$
+
+# Without root, what needs root is skipped; with CI=true nothing is.
 test: ## all tests with the race detector (as root also those against keepalived and FRR)
 	@.ci/packages $(TEST_PACKAGES)
 	@race=-race; \
 	command -v "$$($(GO) env CC)" >/dev/null || { race=; echo 'test: no C compiler, so without the race detector'; }; \
-	set -x; CGO_ENABLED=$${race:+1} $(GO) test $$race -p 1 -timeout 8m ./...
+	all=$$($(GO) list ./...) && export CGO_ENABLED=$${race:+1}; status=0; set -x; \
+	$(GO) test $$race -p 2 -timeout 8m $$(echo "$$all" | grep -Ev '$(ALONE)') || status=1; \
+	$(GO) test $$race -p 1 -timeout 8m $$(echo "$$all" | grep -E '$(ALONE)') || status=1; \
+	exit $$status
 
 lint: ## gofmt, vet, staticcheck with all checks, go.mod, shellcheck
 	@.ci/packages shellcheck

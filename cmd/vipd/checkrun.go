@@ -26,7 +26,7 @@ func checkRunCommand() *cobra.Command {
 		Use:   "run NAME",
 		Short: "Run one check once, as the daemon would, and say what it would make of it",
 		Long: `Run one vrrp_script, vrrp_check, vrrp_track_process or track_file of a
-configuration once: as its user, with its timeout, and, where a vipd runs and its
+configuration once (without -f: of that which the running vipd has): as its user, with its timeout, and, where a vipd runs and its
 environment may be read, in that environment. Nothing is told to that vipd.
 
 Exit codes: 0 the check succeeds, 1 it fails or cannot be run, 2 there is no such
@@ -37,6 +37,11 @@ check or the configuration has errors, 3 no permission to run it as its user.`,
 			return completeChecks(from.file, args, prefix), cobra.ShellCompDirectiveNoFileComp
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if !cmd.Flags().Changed("file") {
+				if file := runningFile(cmd.Context(), runDir); file != "" {
+					from.file = file
+				}
+			}
 			cfg, err := from.load(func(d config.Diagnostic) {
 				if d.Severity == config.Error {
 					fmt.Fprintln(cmd.ErrOrStderr(), d)

@@ -95,3 +95,17 @@ func variables(env []string) map[string]string {
 	}
 	return m
 }
+
+// runningFile returns the configuration file of the vipd that uses a run
+// directory, empty if none answers.
+func runningFile(ctx context.Context, runDir string) string {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	client := control.NewClient(runDir)
+	defer client.Close()
+	status, err := client.Status(ctx)
+	if err != nil {
+		return ""
+	}
+	return status.Daemon.ConfigFile
+}

@@ -76,6 +76,8 @@ func showReload(cmd *cobra.Command, r control.Reload) error {
 		fmt.Fprintln(out, "nothing changes")
 	case r.DryRun:
 		fmt.Fprintln(out, "(dry run: nothing was changed)")
+	default:
+		fmt.Fprintln(out, "reloaded")
 	}
 	return nil
 }

@@ -292,9 +292,16 @@ func (p *printer) check(c *control.Check) {
 	}
 }
 
+// defaultRunDir is where commands look for a daemon unless told otherwise.
+const defaultRunDir = "/run/vipd"
+
 func (p *printer) checkHint(c *control.Check) string {
 	if c.State == control.CheckDown && c.Unrunnable == "" && spoken(c.Kind) && c.Name != "" {
-		return fmt.Sprintf("`vipd check run %s` runs it once, as vipd does, and says everything about it", c.Name)
+		command := "vipd check run " + c.Name
+		if p.runDir != "" && p.runDir != defaultRunDir {
+			command += " --run-dir " + p.runDir
+		}
+		return fmt.Sprintf("`%s` runs it once, as vipd does, and says everything about it", command)
 	}
 	return ""
 }

@@ -61,6 +61,7 @@ func RenderPart(w io.Writer, s, whole control.Status, o Options) error {
 		o.Now = time.Now()
 	}
 	p := newPrinter(o, &whole)
+	p.runDir = whole.Daemon.RunDir
 	p.daemon(s.Daemon)
 	if len(s.Instances) == 0 {
 		p.blank()
@@ -139,8 +140,9 @@ func stateStyle(s control.State) style {
 // A printer collects the text. Everything that did not come from this package
 // passes through clean.
 type printer struct {
-	o Options
-	b bytes.Buffer
+	o      Options
+	b      bytes.Buffer
+	runDir string // of the daemon
 
 	instances map[string]*control.Instance
 	groupsBy  map[string]*control.SyncGroup
@@ -349,7 +351,7 @@ func (p *printer) master(in *control.Instance) string {
 		s += "; next advertisement in " + p.until(t.AdvertAt)
 	}
 	if !t.MasterDownAt.IsZero() {
-		s += "; this node takes over after " + p.until(t.MasterDownAt) + " of silence"
+		s += "; this node takes over in " + p.until(t.MasterDownAt) + " unless it hears more"
 	}
 	if !t.PreemptAt.IsZero() {
 		s += "; this node may preempt in " + p.until(t.PreemptAt)
