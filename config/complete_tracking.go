@@ -39,6 +39,7 @@ func (c *completer) scripting(out *Global) {
 		out.NotifyFIFOs = append(out.NotifyFIFOs, *p.fifo)
 	}
 	c.mail(out)
+	out.Dumps = Dumps{State: g.stateDump.v, Statistics: g.statsDump.v, JSON: g.jsonDump.v, JSONVersion: g.jsonVersion.or(1)}
 }
 
 // mail resolves how mail is sent.

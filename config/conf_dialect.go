@@ -218,8 +218,8 @@ func notBuilt(key string) string {
 		return "the files that signals ask for are written for their owner only"
 	case "vrrp_iptables", "vrrp_ipsets", "nftables", "nftables_priority", "nftables_counters", "nftables_ifindex":
 		return "no firewall rules are made"
-	case "state_dump_file", "stats_dump_file", "json_dump_file", "json_version", "data_use_instance":
-		return "the files that signals ask for are written to their default places, in version 1 of JSON"
+	case "data_use_instance":
+		return "the names of the files that signals ask for are the same for every instance"
 	}
 	return "it has no effect"
 }

@@ -62,6 +62,14 @@ type Global struct {
 	StartupScriptTimeout  time.Duration
 	ShutdownScript        *Command // nil: none
 	ShutdownScriptTimeout time.Duration
+
+	Dumps Dumps
+}
+
+// Dumps say where the files go that keepalived writes on a signal.
+type Dumps struct {
+	State, Statistics, JSON string // paths; empty: the default place
+	JSONVersion             int    // 1 or 2
 }
 
 // An Instance is one virtual router.

@@ -205,6 +205,10 @@ func (b *builder) globalScripts(r *rows, g *rawGlobal) {
 	r.flag("smtp_alert", g.smtpAlert)
 	r.flag("smtp_alert_vrrp", g.smtpAlertVRRP)
 	r.flag("no_email_faults", g.noMailFaults)
+	rowText(r, "state_dump_file", g.stateDump, asIs)
+	rowText(r, "stats_dump_file", g.statsDump, asIs)
+	rowText(r, "json_dump_file", g.jsonDump, asIs)
+	rowText(r, "json_version", g.jsonVersion, strconv.Itoa)
 }
 
 // hasFIFO reports whether a pipe is used: the path of another one is not.

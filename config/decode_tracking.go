@@ -29,6 +29,8 @@ type rawTracking struct {
 	smtpPort                               opt[int]
 	smtpTimeout                            opt[time.Duration]
 	smtpAlert, smtpAlertVRRP, noMailFaults opt[bool]
+	stateDump, statsDump, jsonDump         opt[string]
+	jsonVersion                            opt[int]
 }
 
 // A rawNotify holds the notification of an instance or a group as given.

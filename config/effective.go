@@ -232,6 +232,10 @@ func (e *effects) globals() {
 	e.flag("smtp_alert", g.smtpAlert.v, from(g.smtpAlert))
 	e.flag("smtp_alert_vrrp", g.smtpAlertVRRP.or(g.smtpAlert.v), from(g.smtpAlertVRRP), via(g.smtpAlert, "smtp_alert"))
 	e.flag("no_email_faults", g.noMailFaults.v, from(g.noMailFaults))
+	e.text("state_dump_file", g.stateDump, "keepalived.data in $TMPDIR or /tmp")
+	e.text("stats_dump_file", g.statsDump, "keepalived.stats in $TMPDIR or /tmp")
+	e.text("json_dump_file", g.jsonDump, "keepalived.json in $TMPDIR or /tmp")
+	e.number("json_version", g.jsonVersion.or(1), from(g.jsonVersion))
 }
 
 // texts adds a list of texts.

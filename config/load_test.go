@@ -80,6 +80,7 @@ func TestReferenceFileIsReadFieldByField(t *testing.T) {
 	want := &Config{
 		Files: []string{"reference.yaml", "reference.d/10-included.yaml"},
 		Global: Global{
+			Dumps:    Dumps{JSONVersion: 1},
 			RouterID: "router a", RTPriority: 50, Nice: -5, StartupDelay: 1500 * time.Millisecond,
 			GARPInterval: 100 * time.Microsecond, GNAInterval: 200 * time.Microsecond, LogUnknownVRIDs: true,
 			ScriptSecurity: true, NotifyTimeout: 30 * time.Second, StartupScriptTimeout: 10 * time.Second, ShutdownScriptTimeout: 10 * time.Second,

@@ -17,7 +17,7 @@ func TestTrackingReferenceFileIsReadFieldByField(t *testing.T) {
 	const file = "tracking.yaml"
 	c := mustLoad(t, file,
 		"tracking.yaml:7:3: global_defs.use_symlink_paths: warning: use_symlink_paths has no effect (a program is always run by its path as it is written)",
-		"tracking.yaml:117:5: vrrp_sync_group.VG.global_tracking: warning: global_tracking is deprecated (it is another name of sync_group_tracking_weight)")
+		"tracking.yaml:121:5: vrrp_sync_group.VG.global_tracking: warning: global_tracking is deprecated (it is another name of sync_group_tracking_weight)")
 	pos := func(line, col int) Pos { return Pos{file, line, col} }
 	cmd := func(p Pos, user, group string, argv ...string) *Command {
 		return &Command{Argv: argv, User: user, Group: group, Supplementary: group == "nogroup", Pos: p}
@@ -40,6 +40,7 @@ func TestTrackingReferenceFileIsReadFieldByField(t *testing.T) {
 			},
 			StartupScript: nobody(pos(15, 19), "/usr/local/bin/startup"), StartupScriptTimeout: 20 * time.Second,
 			ShutdownScript: cmd(pos(17, 29), "0", "0", "/usr/local/bin/shutdown", "now"), ShutdownScriptTimeout: 30 * time.Second,
+			Dumps: Dumps{State: "/run/vipd/data", Statistics: "/run/vipd/stats", JSON: "/run/vipd/json", JSONVersion: 2},
 		},
 		Scripts: []Script{
 			{

@@ -90,10 +90,6 @@ func globalUnsupported() []string {
 		"config_save_dir",
 		"tmp_config_directory",
 		"data_use_instance",
-		"json_version",
-		"state_dump_file",
-		"stats_dump_file",
-		"json_dump_file",
 		"iproute_usr_dir",
 		"iproute_etc_dir",
 	}

@@ -93,7 +93,7 @@ func (w *dumper) write(ctx context.Context, sig os.Signal) error {
 	case signalStatistics:
 		return files.WriteStatistics(doc)
 	case signalJSON:
-		return files.WriteJSON(doc, 1)
+		return files.WriteJSON(doc, max(w.d.config().Global.Dumps.JSONVersion, 1))
 	}
 	// What could not be written is not lost.
 	if err := files.WriteStatistics(doc); err != nil {
@@ -123,7 +123,8 @@ func (w *dumper) log(ctx context.Context) {
 
 // files returns where the files go.
 func (w *dumper) files() legacy.Files {
-	var names legacy.Names
+	dumps := w.d.config().Global.Dumps
+	names := legacy.Names{State: dumps.State, Stats: dumps.Statistics, JSON: dumps.JSON}
 	files := names.Paths()
 	files.Mode = w.d.opts.Dumps.Mode
 	return files

@@ -38,6 +38,13 @@ var keywords = map[string]string{
 	"Global.ShutdownScript":        "shutdown_script",
 	"Global.ShutdownScriptTimeout": "shutdown_script_timeout",
 
+	"Global.Dumps": inside,
+
+	"Dumps.State":       "state_dump_file",
+	"Dumps.Statistics":  "stats_dump_file",
+	"Dumps.JSON":        "json_dump_file",
+	"Dumps.JSONVersion": "json_version",
+
 	"Mail.From":           "notification_email_from",
 	"Mail.To":             "notification_email",
 	"Mail.Server":         "smtp_server",
