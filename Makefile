@@ -29,7 +29,7 @@ test: ## all tests with the race detector (as root also those against keepalived
 	@.ci/packages $(TEST_PACKAGES)
 	@race=-race; \
 	command -v "$$($(GO) env CC)" >/dev/null || { race=; echo 'test: no C compiler, so without the race detector'; }; \
-	all=$$($(GO) list ./...) && export CGO_ENABLED=$${race:+1}; status=0; set -x; \
+	all=$$($(GO) list ./...) && export CGO_ENABLED=$${race:+1}; status=0; \
 	$(GO) test $$race -p 2 -timeout 8m $$(echo "$$all" | grep -Ev '$(ALONE)') || status=1; \
 	$(GO) test $$race -p 1 -timeout 8m $$(echo "$$all" | grep -E '$(ALONE)') || status=1; \
 	exit $$status
