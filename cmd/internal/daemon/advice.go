@@ -30,6 +30,9 @@ type heardPeer struct {
 // hear remembers the priority of another router, and warns when it shows that no
 // check can make this one yield.
 func (inst *instance) hear(peer netip.Addr, priority uint8) {
+	if len(inst.tracks) == 0 {
+		return // no advice will ever be wanted, and this is for every advertisement
+	}
 	p, known := inst.heard[peer]
 	if known && p.times >= heardEnough && priority <= p.highest || priority == vrrp.PriorityStop {
 		return
