@@ -61,11 +61,24 @@ func (d *Daemon) Reload(ctx context.Context, dryRun bool) control.Reload {
 	}
 	if err != nil {
 		r.Error = err.Error()
+		errs := slices.DeleteFunc(slices.Clone(diags), func(diag config.Diagnostic) bool { return diag.Severity != config.Error })
+		if len(errs) > 0 {
+			r.Error += ": " + errs[0].String()
+		}
+		if dryRun {
+			return r
+		}
 		d.log.Error("the new configuration is refused, and nothing changes", "error", err)
-		for _, diag := range diags {
-			if diag.Severity == config.Error {
-				d.log.Error(diag.String())
-			}
+		for _, diag := range errs {
+			d.log.Error(diag.String())
+		}
+		return r
+	}
+	if len(cfg.Instances) == 0 && len(d.config().Instances) > 0 {
+		// What is left of a file when whoever writes it is interrupted.
+		r.Error = "there is no vrrp_instance in " + d.opts.ConfigFile + ": to give up everything, stop vipd"
+		if !dryRun {
+			d.log.Error("the new configuration is refused, and nothing changes", "error", r.Error)
 		}
 		return r
 	}

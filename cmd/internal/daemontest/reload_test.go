@@ -690,3 +690,21 @@ func TestAfterManyReloadsVIPDIsAsIfJustStarted(t *testing.T) {
 		t.Errorf("it leaves %v", list)
 	}
 }
+
+// TestAReloadOfHalfAFileGivesNothingUp leaves the beginning, as somebody does who is
+// interrupted in writing it.
+func TestAReloadOfHalfAFileGivesNothingUp(t *testing.T) {
+	t.Parallel()
+	s := newSegment(t)
+	r := s.router(1)
+	d := s.masterOf(r, fast)
+	check(t, os.WriteFile(d.File, []byte("global_defs:\n  router_id: half\n"), 0o600))
+	d.Signal(t, syscall.SIGHUP)
+	d.logs(1, "ERROR", "there is no vrrp_instance")
+	if i := d.instance(""); i.State != control.StateMaster || !has(r, "eth0", "192.0.2.10") {
+		t.Errorf("it is %s, and has its address: %t", i.State, has(r, "eth0", "192.0.2.10"))
+	}
+	if s := d.status(); !s.Daemon.Degraded {
+		t.Error("status does not say that a reload was refused")
+	}
+}
