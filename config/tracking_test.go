@@ -17,6 +17,7 @@ func TestTrackingReferenceFileIsReadFieldByField(t *testing.T) {
 	const file = "tracking.yaml"
 	c := mustLoad(t, file,
 		"tracking.yaml:7:3: global_defs.use_symlink_paths: warning: use_symlink_paths has no effect (a program is always run by its path as it is written)",
+		"tracking.yaml:14:3: global_defs.fifo_write_vrrp_states_on_reload: warning: fifo_write_vrrp_states_on_reload has no effect (after a reload the pipes are told only what has changed; vipd status --json has all states)",
 		"tracking.yaml:121:5: vrrp_sync_group.VG.global_tracking: warning: global_tracking is deprecated (it is another name of sync_group_tracking_weight)")
 	pos := func(line, col int) Pos { return Pos{file, line, col} }
 	cmd := func(p Pos, user, group string, argv ...string) *Command {
@@ -391,7 +392,7 @@ func TestTheDecoderTakesTrackingFromOtherFrontEnds(t *testing.T) {
 	}
 	c, diags := decodeTree(dialect{version: vrrp.V2, scriptUser: "keepalived_script"},
 		stmt("global_defs", stmt("script_user nobody :nogroup"), stmt("enable_script_security"), stmt("vrrp_notify_fifo /run/f nobody nogroup"),
-			stmt("notification_email", stmt("a@example.com"), stmt("b@example.com")), stmt("smtp_server 192.0.2.25"), stmt("fifo_write_vrrp_states_on_reload")),
+			stmt("notification_email", stmt("a@example.com"), stmt("b@example.com")), stmt("smtp_server 192.0.2.25")),
 		stmt("vrrp_script s", quoted(stmt("script"), "/bin/x 'a b'"), stmt("weight -20 reverse"), stmt("user root"), stmt("interval 2")),
 		stmt("vrrp_script w", stmt("script /bin/x a b")),
 		stmt("vrrp_track_process p", stmt("process x -f y"), stmt("param_match initial")),

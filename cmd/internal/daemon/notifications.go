@@ -113,9 +113,14 @@ func sameCommand(a, b *config.Command) bool {
 
 // closeUnless ends what carries the notifications out, unless others use it.
 func (n *notifications) closeUnless(others *notifications) {
-	if n != nil && n.n != others.n {
-		go n.close()
+	if n == nil || n.n == others.n {
+		return
 	}
+	old, isOld := n.n.(*notify.Notifier)
+	if next, ok := others.n.(*notify.Notifier); ok && isOld {
+		next.TakeOver(old)
+	}
+	go n.close()
 }
 
 // removed tells that an instance is no longer in the configuration, as

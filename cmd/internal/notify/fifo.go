@@ -71,6 +71,18 @@ func (n *Notifier) FIFOs() []FIFOStatus {
 	return all
 }
 
+// TakeOver has n remove the pipes that old has made and that n uses, too, so that
+// they outlive old. It is called before old is closed.
+func (n *Notifier) TakeOver(old *Notifier) {
+	for _, f := range n.fifos {
+		for _, o := range old.fifos {
+			if f.err == nil && o.err == nil && f.Path == o.Path && o.created {
+				f.created, o.created = true, false
+			}
+		}
+	}
+}
+
 // A fifo is a FIFO that is open.
 type fifo struct {
 	FIFO

@@ -129,6 +129,25 @@ func TestAPipeIsMadeForItsOwnerOnlyAndRemovedIfItWasMade(t *testing.T) {
 	}
 }
 
+func TestAPipeThatTheNextNotifierUsesOutlivesTheOneThatMadeIt(t *testing.T) {
+	dir := t.TempDir()
+	both, gone := filepath.Join(dir, "both"), filepath.Join(dir, "gone")
+	old, _ := openNotifier(t, own(both), own(gone))
+	next, _ := openNotifier(t, own(both))
+	next.TakeOver(old)
+	old.Close(within(t, 20*time.Second))
+	if _, err := os.Stat(both); err != nil {
+		t.Errorf("the pipe that is still used is gone: %v", err)
+	}
+	if _, err := os.Stat(gone); !os.IsNotExist(err) {
+		t.Errorf("the pipe that is not used any more is left: %v", err)
+	}
+	next.Close(within(t, 20*time.Second))
+	if _, err := os.Stat(both); !os.IsNotExist(err) {
+		t.Errorf("the pipe is left at the end: %v", err)
+	}
+}
+
 func TestAPipeIsGivenToItsUser(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root gives files away")
