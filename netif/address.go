@@ -65,6 +65,10 @@ type Address struct {
 	Broadcast netip.Addr   // IPv4
 	Peer      netip.Prefix // the other end of a point-to-point address; the prefix length is the peer's
 
+	// ValidLifetime, in whole seconds, is when the kernel removes the address
+	// unless [Handle.Renew] comes before; 0 is never.
+	ValidLifetime time.Duration
+
 	Deprecated        bool          // IPv6: preferred lifetime 0, so never chosen as a source address
 	PreferredLifetime time.Duration // IPv6: in whole seconds; 0 is forever
 
@@ -85,6 +89,24 @@ func (a *Address) wire() (local, address netip.Addr, bits int) {
 	return local, local, a.Prefix.Bits()
 }
 
+// lifetimes returns for how many of the kernel's seconds a is to be preferred and
+// valid.
+func (a *Address) lifetimes() (preferred, valid uint32) {
+	preferred, valid = lifetimeForever, lifetimeForever
+	if a.ValidLifetime > 0 {
+		valid = toSeconds(a.ValidLifetime)
+	}
+	if a.Prefix.Addr().Is6() {
+		switch {
+		case a.Deprecated:
+			preferred = 0
+		case a.PreferredLifetime > 0:
+			preferred = toSeconds(a.PreferredLifetime)
+		}
+	}
+	return min(preferred, valid), valid
+}
+
 // flags returns the flags of an address to add.
 func (a *Address) flags(is6 bool) uint32 {
 	var f uint32
@@ -103,8 +125,38 @@ func (a *Address) flags(is6 bool) uint32 {
 
 // appendAdd appends the request to add a to the interface with the given index.
 func (a *Address) appendAdd(b []byte, index int, seq uint32, flags uint16) []byte {
+	_, _, bits := a.wire()
+	return a.appendNew(b, index, seq, flags, bits, a.flags(a.Prefix.Addr().Is6()))
+}
+
+// appendRenew appends the request to give a its lifetimes anew. It repeats all
+// that appendAdd gives, since the kernel takes what is missing for cleared: flags
+// and peer of an IPv6 address, metric and protocol of any.
+//
+// The kernel makes an address that a renewal does not find, whether the request
+// has NLM_F_CREATE or not. A guarded request is one that it can only fulfil for an
+// address that is there: it looks at some of a request only in order to make an
+// address. For IPv4 that is the flag to join the group that the address is, which
+// it is not. For IPv6, which takes that flag over, it is the prefix length: an
+// address is found without it.
+func (a *Address) appendRenew(b []byte, index int, seq uint32, flags uint16, guarded bool) []byte {
+	_, _, bits := a.wire()
+	is6 := a.Prefix.Addr().Is6()
+	f := a.flags(is6)
+	switch {
+	case !guarded:
+	case is6:
+		bits = math.MaxUint8
+	case !a.Prefix.Addr().IsMulticast():
+		f |= unix.IFA_F_MCAUTOJOIN
+	}
+	return a.appendNew(b, index, seq, flags|unix.NLM_F_REPLACE, bits, f)
+}
+
+// appendNew appends a request to add or to change a.
+func (a *Address) appendNew(b []byte, index int, seq uint32, flags uint16, bits int, ifaFlags uint32) []byte {
 	start := len(b)
-	local, address, bits := a.wire()
+	local, address, _ := a.wire()
 	b = appendHeader(b, unix.RTM_NEWADDR, flags, seq)
 	b = appendIfAddr(b, local, bits, a.Scope, index)
 	b = appendAttr(b, unix.IFA_LOCAL, local.AsSlice())
@@ -117,16 +169,13 @@ func (a *Address) appendAdd(b []byte, index int, seq uint32, flags uint16) []byt
 			b = appendText(b, unix.IFA_LABEL, a.Label)
 		}
 	}
-	if f := a.flags(local.Is6()); f != 0 {
-		b = appendUint32(b, unix.IFA_FLAGS, f)
+	if ifaFlags != 0 {
+		b = appendUint32(b, unix.IFA_FLAGS, ifaFlags)
 	}
-	if local.Is6() && (a.Deprecated || a.PreferredLifetime > 0) {
-		preferred := uint32(0)
-		if !a.Deprecated {
-			preferred = toSeconds(a.PreferredLifetime)
-		}
+	// Without lifetimes the kernel takes both for endless, in a renewal too.
+	if preferred, valid := a.lifetimes(); preferred != lifetimeForever {
 		ci := native.AppendUint32(nil, preferred)
-		ci = native.AppendUint32(ci, lifetimeForever)
+		ci = native.AppendUint32(ci, valid)
 		ci = append(ci, make([]byte, 8)...) // time stamps: the kernel's to give
 		b = appendAttr(b, unix.IFA_CACHEINFO, ci)
 	}
@@ -186,6 +235,11 @@ type PresentAddress struct {
 	Protocol  uint8         // who added it (IFA_PROTO), 0 if unknown; see [Protocol]
 	Preferred time.Duration // lifetimes at the time of the kernel's message, or Forever
 	Valid     time.Duration
+
+	// Created and Updated are when the address was made and when its lifetimes
+	// were last set, on the clock that [KernelClock] reads. An address that has
+	// another time of creation than it had was deleted and made again meanwhile.
+	Created, Updated time.Duration
 }
 
 // Addr returns the address itself.
@@ -211,11 +265,11 @@ func (a *PresentAddress) Temporary() bool {
 	return a.Addr().Is6() && a.Flags&unix.IFA_F_TEMPORARY != 0
 }
 
-// sameButLifetime reports whether a and b differ in nothing but lifetimes,
-// which a router advertisement renews all the time.
+// sameButLifetime reports whether a and b differ in nothing but lifetimes, which
+// whoever leases an address, and every router advertisement, renews all the time.
 func (a PresentAddress) sameButLifetime(b PresentAddress) bool {
-	a.Preferred, a.Valid = 0, 0
-	b.Preferred, b.Valid = 0, 0
+	a.Preferred, a.Valid, a.Updated = 0, 0, 0
+	b.Preferred, b.Valid, b.Updated = 0, 0, 0
 	return a == b
 }
 
@@ -251,6 +305,10 @@ func parseAddress(b []byte) (PresentAddress, bool) {
 			if len(v) >= 8 {
 				a.Preferred = fromSeconds(native.Uint32(v))
 				a.Valid = fromSeconds(native.Uint32(v[4:]))
+			}
+			if len(v) >= 16 {
+				a.Created = fromStamp(native.Uint32(v[8:]))
+				a.Updated = fromStamp(native.Uint32(v[12:]))
 			}
 		case ifaProto:
 			if len(v) >= 1 {

@@ -16,10 +16,18 @@ var ErrNoInterface = errors.New("no such interface")
 // the kernel.
 var ErrInvalid = errors.New("not a valid address")
 
-// An AddressError is the failure to add or remove one address. It wraps the
-// kernel's error number, [ErrNoInterface] or [ErrInvalid].
+// ErrNotPresent is the reason when an address to renew is not there.
+var ErrNotPresent = errors.New("the address is not there")
+
+// ErrCalledOff is the reason when a renewal was not sent since its caller did not
+// want it any more.
+var ErrCalledOff = errors.New("called off")
+
+// An AddressError is the failure to add, renew or remove one address. It wraps the
+// kernel's error number, [ErrNoInterface], [ErrInvalid], [ErrNotPresent] or
+// [ErrCalledOff].
 type AddressError struct {
-	Op        string // "adding" or "removing"
+	Op        string // "adding", "renewing" or "removing"
 	Address   netip.Prefix
 	Interface string
 	Kernel    string // the kernel's own words, if any
@@ -31,8 +39,11 @@ type AddressError struct {
 func (e *AddressError) Error() string {
 	var b strings.Builder
 	preposition := "to"
-	if e.Op == opRemove {
+	switch e.Op {
+	case opRemove:
 		preposition = "from"
+	case opRenew:
+		preposition = "on"
 	}
 	fmt.Fprintf(&b, "netif: %s %v %s %s: %v", e.Op, e.Address, preposition, e.Interface, e.Err)
 	switch {
@@ -50,6 +61,7 @@ func (e *AddressError) Unwrap() error { return e.Err }
 // The operations an AddressError names.
 const (
 	opAdd    = "adding"
+	opRenew  = "renewing"
 	opRemove = "removing"
 )
 

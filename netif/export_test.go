@@ -69,3 +69,23 @@ func (h *Handle) Blast(addrs []Address) (func() error, error) {
 		return err
 	}, nil
 }
+
+// RefuseGuards has h take the kernel for one that does not accept guards.
+func (h *Handle) RefuseGuards() { h.guards4, h.guards6 = guardRefused, guardRefused }
+
+// GuardsRefused reports whether h takes the kernel for such a one.
+func (h *Handle) GuardsRefused() bool {
+	return h.guards4 == guardRefused && h.guards6 == guardRefused
+}
+
+// ClearAsIfRefused has h find out why the kernel has refused to renew addrs.
+func (h *Handle) ClearAsIfRefused(addrs []Address) []Result {
+	results := make([]Result, len(addrs))
+	unclear := make([]int, len(addrs))
+	for i := range addrs {
+		unclear[i] = i
+		results[i].Err = &AddressError{Op: opRenew, Err: unix.EINVAL}
+	}
+	h.clear(addrs, results, unclear, nil)
+	return results
+}

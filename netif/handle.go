@@ -4,15 +4,19 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// A Handle adds and removes addresses. It is for one goroutine.
+// A Handle adds, renews and removes addresses. It is for one goroutine.
 type Handle struct {
 	conn  *conn
 	req   []byte // requests of the batch being built
 	known func(name string) (Link, bool)
+
+	guards4, guards6 guard               // what is known of the kernel, see Renew
+	leased           map[leasedAddr]bool // IPv6 addresses that are known to have a lease
 }
 
 // LookIn has h ask known for an interface before it asks the kernel, which
@@ -27,7 +31,7 @@ func NewHandle() (*Handle, error) {
 	if err != nil {
 		return nil, fmt.Errorf("netif: %w", err)
 	}
-	return &Handle{conn: c}, nil
+	return &Handle{conn: c, leased: make(map[leasedAddr]bool)}, nil
 }
 
 // Close releases the socket.
@@ -42,7 +46,7 @@ func (h *Handle) Close() error {
 // that h made names this port as its cause.
 func (h *Handle) PortID() uint32 { return h.conn.portID }
 
-// A Result says what became of the request to add or remove one address.
+// A Result says what became of the request to add, renew or remove one address.
 type Result struct {
 	// Existed is set by Add if the interface had the address already. Who put it
 	// there, and with which attributes, is for the caller to find out.
@@ -55,7 +59,7 @@ type Result struct {
 // fails does not keep the others from being added.
 func (h *Handle) Add(addrs []Address) []Result {
 	results := make([]Result, len(addrs))
-	h.run(opAdd, addrs, h.conn.batch, func(i int, r Result) { results[i] = r })
+	h.run(opAdd, addrs, h.conn.batch, nil, func(i int, r Result) { results[i] = r })
 	return results
 }
 
@@ -65,19 +69,20 @@ func (h *Handle) Add(addrs []Address) []Result {
 func (h *Handle) AddFunc(addrs []Address, done func(i int, r Result)) {
 	// The first batch is small: its first address is then in use within a
 	// fraction of a millisecond, however many follow.
-	h.run(opAdd, addrs, min(16, h.conn.batch), done)
+	h.run(opAdd, addrs, min(16, h.conn.batch), nil, done)
 }
 
 // Remove removes addresses and returns one result per address. One that is not
 // there, or whose interface is not there, needs no removal.
 func (h *Handle) Remove(addrs []Address) []Result {
 	results := make([]Result, len(addrs))
-	h.run(opRemove, addrs, h.conn.batch, func(i int, r Result) { results[i] = r })
+	h.run(opRemove, addrs, h.conn.batch, nil, func(i int, r Result) { results[i] = r })
 	return results
 }
 
-// run sends the requests for addrs in batches that grow from the given size.
-func (h *Handle) run(op string, addrs []Address, size int, done func(int, Result)) {
+// run sends the requests for addrs in batches that grow from the given size, each
+// only if still, unless it is nil, returns true when the batch is ready to be sent.
+func (h *Handle) run(op string, addrs []Address, size int, still func() bool, done func(int, Result)) {
 	// All look-ups come first: each takes a sequence number, and those of a
 	// batch have to follow one another.
 	links := make(map[string]resolved)
@@ -105,9 +110,12 @@ func (h *Handle) run(op string, addrs []Address, size int, done func(int, Result
 			h.conn.seq++
 			sent = append(sent, end)
 			last = len(h.req)
-			if op == opAdd {
+			switch op {
+			case opAdd:
 				h.req = a.appendAdd(h.req, to.link.Index, h.conn.seq, unix.NLM_F_REQUEST|unix.NLM_F_CREATE|unix.NLM_F_EXCL)
-			} else {
+			case opRenew:
+				h.req = a.appendRenew(h.req, to.link.Index, h.conn.seq, unix.NLM_F_REQUEST, *h.guard(a) != guardRefused)
+			case opRemove:
 				h.req = a.appendRemove(h.req, to.link.Index, h.conn.seq, unix.NLM_F_REQUEST)
 			}
 		}
@@ -115,7 +123,11 @@ func (h *Handle) run(op string, addrs []Address, size int, done func(int, Result
 		var err error
 		if len(sent) > 0 {
 			native.PutUint16(h.req[last+6:], native.Uint16(h.req[last+6:])|unix.NLM_F_ACK)
-			err = h.conn.exchange(h.req, first, acks)
+			if still == nil || still() {
+				err = h.conn.exchange(h.req, first, acks)
+			} else {
+				err = ErrCalledOff
+			}
 		}
 		k := 0
 		for i := start; i < end; i++ {
@@ -123,7 +135,9 @@ func (h *Handle) run(op string, addrs []Address, size int, done func(int, Result
 				done(i, refusal(op, &addrs[i], e))
 				continue
 			}
-			done(i, judge(op, &addrs[i], links[addrs[i].Interface].link, acks[k], err))
+			r := judge(op, &addrs[i], links[addrs[i].Interface].link, acks[k], err)
+			h.note(op, &addrs[i], r)
+			done(i, r)
 			k++
 		}
 		start = end
@@ -159,8 +173,13 @@ func valid(a *Address) bool {
 		a.Interface != "" &&
 		(!a.Peer.IsValid() || same(a.Peer.Addr()) && !a.Peer.Addr().Is4In6()) &&
 		(!a.Broadcast.IsValid() || same(a.Broadcast)) &&
-		len(a.Label) < unix.IFNAMSIZ
+		len(a.Label) < unix.IFNAMSIZ &&
+		wholeSeconds(a.ValidLifetime)
 }
+
+// wholeSeconds reports whether a lifetime is one the kernel can be given. Rounded,
+// it would be another lease than the one that is reckoned with.
+func wholeSeconds(d time.Duration) bool { return d >= 0 && d%time.Second == 0 }
 
 // lookup asks the kernel for an interface.
 func (h *Handle) lookup(name string) (Link, error) {
@@ -187,8 +206,13 @@ func refusal(op string, a *Address, err error) Result {
 		return Result{}
 	}
 	e := &AddressError{Op: op, Address: a.Prefix, Interface: a.Interface, Err: err}
-	if errors.Is(err, ErrInvalid) && len(a.Label) >= unix.IFNAMSIZ {
-		e.Hint = "a label has at most 15 characters"
+	if errors.Is(err, ErrInvalid) {
+		switch {
+		case len(a.Label) >= unix.IFNAMSIZ:
+			e.Hint = "a label has at most 15 characters"
+		case !wholeSeconds(a.ValidLifetime):
+			e.Hint = "a lifetime is a whole number of seconds"
+		}
 	}
 	return Result{Err: e}
 }

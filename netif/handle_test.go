@@ -160,6 +160,7 @@ func TestAnAddressIsWhatKeepalivedWouldMakeOfIt(t *testing.T) {
 			got := find(t, h, tt.addr.Prefix.Addr())
 			want := tt.want
 			want.Index = got.Index
+			want.Created, want.Updated = got.Created, got.Updated
 			want.Valid = netif.Forever
 			if want.Preferred == 0 && want.Flags&unix.IFA_F_DEPRECATED == 0 {
 				want.Preferred = netif.Forever
@@ -243,7 +244,7 @@ func TestAllAddressesAreThoseOfARunningKeepalived(t *testing.T) {
 			if a.Index == 1 || a.Addr().IsLinkLocalUnicast() && a.Addr() != addr("fe80::54") {
 				continue // loopback and the interface's own link-local address
 			}
-			a.Index, a.Protocol = 0, 0
+			a.Index, a.Protocol, a.Created, a.Updated = 0, 0, 0, 0
 			if a.Preferred != netif.Forever {
 				a.Preferred = a.Preferred.Round(time.Hour)
 			}

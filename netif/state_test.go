@@ -1,9 +1,11 @@
 package netif
 
 import (
+	"math/bits"
 	"net/netip"
 	"slices"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -224,21 +226,159 @@ func TestAddressesKeepTheirOrderThroughManyDeletions(t *testing.T) {
 	}
 }
 
-func TestARenewedLifetimeIsInTheNextSnapshotButNoNews(t *testing.T) {
-	with := func(seconds uint32) message {
-		m := addrMessage(unix.RTM_NEWADDR, 2, "fd00::1/64", 0)
-		ci := native.AppendUint32(nil, seconds)
-		ci = native.AppendUint32(ci, seconds)
-		m.body = appendAttr(m.body, unix.IFA_CACHEINFO, append(ci, make([]byte, 8)...))
-		return m
+// leased builds a message about an address with a lifetime in seconds and times of
+// creation and update in hundredths of seconds.
+func leased(typ uint16, prefix string, seconds, created, updated uint32) message {
+	m := addrMessage(typ, 2, prefix, 0)
+	var ci []byte
+	for _, v := range []uint32{seconds, seconds, created, updated} {
+		ci = native.AppendUint32(ci, v)
 	}
+	m.body = appendAttr(m.body, unix.IFA_CACHEINFO, ci)
+	return m
+}
+
+func TestARenewedLifetimeIsInTheNextSnapshotButNoNews(t *testing.T) {
 	s := newState()
-	s.apply(with(100))
-	if got := s.apply(with(200)); got != 0 {
+	s.apply(leased(unix.RTM_NEWADDR, "fd00::1/64", 100, 50, 50))
+	if got := s.apply(leased(unix.RTM_NEWADDR, "fd00::1/64", 200, 50, 150)); got != 0 {
 		t.Errorf("a renewed lifetime is change %d", got)
 	}
-	if got := s.snapshot().AddressesOf(2)[0].Valid.Seconds(); got != 200 {
-		t.Errorf("the lifetime is %v s, want 200", got)
+	got := s.snapshot().AddressesOf(2)[0]
+	if got.Valid != 200*time.Second || got.Created != 500*time.Millisecond || got.Updated != 1500*time.Millisecond {
+		t.Errorf("the address is %+v, want it with 200 s of life from 1.5 s on", got)
+	}
+}
+
+func TestAnAddressThatWasMadeAgainUnseenIsNews(t *testing.T) {
+	s := newState()
+	s.apply(leased(unix.RTM_NEWADDR, "10.0.0.1/24", 100, 50, 50))
+	before := s.snapshot()
+	if got := s.apply(leased(unix.RTM_NEWADDR, "10.0.0.1/24", 100, 150, 150)); got != addressesChanged {
+		t.Errorf("another time of creation is change %d, want %d", got, addressesChanged)
+	}
+	if a, b := before.AddressesOf(2)[0].Created, s.snapshot().AddressesOf(2)[0].Created; a == b {
+		t.Errorf("both snapshots say that it was made at %v", a)
+	}
+}
+
+func TestAnAddressHasExpiredWhenItsLeaseWasOver(t *testing.T) {
+	const given = time.Hour // when the lease was, on the kernel's clock
+	present := func(valid time.Duration) *PresentAddress {
+		return &PresentAddress{Valid: valid, Updated: given}
+	}
+	for _, tt := range []struct {
+		name   string
+		left   time.Duration // as the kernel said with the removal
+		before *PresentAddress
+		age    time.Duration
+		want   bool
+	}{
+		{"nothing was left", 0, present(3 * time.Second), 3 * time.Second, true},
+		{"nothing was left of a lease nobody knew of", 0, nil, 3 * time.Second, true},
+		{"the kernel was some hundredths early", time.Second, present(3 * time.Second), 2980 * time.Millisecond, true},
+		{"the kernel was early and its news heard late", time.Second, present(3 * time.Second), 8 * time.Second, true},
+		{"half a second was left", time.Second, present(3 * time.Second), 2500 * time.Millisecond, false},
+		{"two seconds were left, and it was heard late", 2 * time.Second, present(3 * time.Second), 8 * time.Second, false},
+		{"a lease of one second was just given", time.Second, present(time.Second), 0, false},
+		{"it was permanent", Forever, present(Forever), time.Hour, false},
+		{"nobody knew of it", time.Second, nil, time.Second, false},
+		{"another lease was known of", time.Second, &PresentAddress{Valid: time.Second, Updated: given - time.Second}, time.Second, false},
+	} {
+		if got := expired(PresentAddress{Valid: tt.left, Updated: given}, tt.before, tt.age); got != tt.want {
+			t.Errorf("%s: expired is %v, want %v", tt.name, got, tt.want)
+		}
+	}
+}
+
+func TestOnlyTheLastRemovalsAreKept(t *testing.T) {
+	nth := func(i int) ownedAddr {
+		return ownedAddr{2, netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)})}
+	}
+	var l removalLog
+	const n = 3*maxRemovals + 10
+	often := ownedAddr{index: 3}
+	for i := range n {
+		l.note(nth(i), Removal{Port: uint32(i)})
+		// One that comes again and again takes no more room.
+		l.note(often, Removal{Port: uint32(i)})
+	}
+	for i := range n {
+		got, ok := l.last[nth(i)]
+		if want := i > n-maxRemovals/2; want && (!ok || got.Port != uint32(i)) {
+			t.Fatalf("removal %d of %d is %+v, %v", i, n, got, ok)
+		}
+		if i < n-maxRemovals && ok {
+			t.Fatalf("removal %d of %d is still known", i, n)
+		}
+	}
+	if got := l.last[often].Port; got != n-1 {
+		t.Errorf("of an address removed often, removal %d is known, want the last, %d", got, n-1)
+	}
+	if len(l.last) > maxRemovals || len(l.ring) > maxRemovals {
+		t.Errorf("%d removals are kept in a ring of %d, want at most %d", len(l.last), len(l.ring), maxRemovals)
+	}
+}
+
+func TestTheClockOfTicksIsReadWhateverTheirRate(t *testing.T) {
+	for _, hz := range tickRates {
+		for _, up := range []time.Duration{0, time.Second, 299 * time.Second, 301 * time.Second, 24 * time.Hour, 1000 * 24 * time.Hour} {
+			// As the kernel does it.
+			ticks := 1<<32 - 300*hz + uint64(up/time.Millisecond)*hz/1000
+			length := (1_000_000_000 + hz/2) / hz
+			hi, lo := bits.Mul64(ticks, length)
+			times, _ := bits.Div64(hi, lo, 10_000_000)
+			for _, off := range []time.Duration{0, time.Second, -time.Hour} {
+				if got := ticksSinceBoot(times, up+off); (got - up).Abs() > 2*stampUnit {
+					t.Errorf("with %d ticks a second and CLOCK_MONOTONIC %v off, %v after the start it is %v", hz, off, up, got)
+				}
+			}
+		}
+	}
+	if got := ticksSinceBoot(12345, time.Hour); got != time.Hour {
+		t.Errorf("where times(2) counts something else it is %v, want %v", got, time.Hour)
+	}
+}
+
+func TestASocketIsFoundByItsPort(t *testing.T) {
+	table := []byte(`sk               Eth Pid        Groups   Rmem     Wmem     Dump  Locks    Drops    Inode
+000000003ca81311 4   613        00000000 0        0        0     2        0        19000
+00000000e1a3c4d1 0   613        00000551 0        0        0     2        0        19613
+00000000e1a3c4d2 0   2674342756 00000000 0        0        0     2        0        19614
+0000000000000000 0   7
+`)
+	for port, want := range map[uint32]string{613: "19613", 2674342756: "19614", 61: "", 7: ""} {
+		if got, ok := inodeOfPort(table, port); got != want || ok != (want != "") {
+			t.Errorf("the socket of port %d is %q, %v, want %q", port, got, ok, want)
+		}
+	}
+}
+
+func TestANeighbourIsOneWithAKnownEthernetAddress(t *testing.T) {
+	entry := func(state uint16, attrs ...[]byte) []byte {
+		b := make([]byte, unix.SizeofNdMsg)
+		native.PutUint16(b[8:], state)
+		return slices.Concat(append([][]byte{b}, attrs...)...)
+	}
+	mac := appendAttr(nil, unix.NDA_LLADDR, []byte{2, 0, 0, 0, 0, 7})
+	for _, tt := range []struct {
+		name string
+		body []byte
+		want bool
+	}{
+		{"reachable", entry(unix.NUD_REACHABLE, mac), true},
+		{"stale", entry(unix.NUD_STALE, mac), true},
+		{"permanent", entry(unix.NUD_PERMANENT, mac), true},
+		{"asked for", entry(unix.NUD_INCOMPLETE, mac), false},
+		{"failed", entry(unix.NUD_FAILED, mac), false},
+		{"without an address", entry(unix.NUD_REACHABLE), false},
+		{"with an address of another kind", entry(unix.NUD_REACHABLE, appendAttr(nil, unix.NDA_LLADDR, make([]byte, 20))), false},
+		{"of zeros", entry(unix.NUD_NOARP, appendAttr(nil, unix.NDA_LLADDR, make([]byte, 6))), false},
+		{"cut off", entry(unix.NUD_REACHABLE)[:10], false},
+	} {
+		if got, ok := parseNeighbor(tt.body); ok != tt.want || ok && got != [6]byte{2, 0, 0, 0, 0, 7} {
+			t.Errorf("%s: got %x, %v, want %v", tt.name, got, ok, tt.want)
+		}
 	}
 }
 
@@ -292,9 +432,12 @@ func FuzzMessages(f *testing.F) {
 	f.Add(frame(long))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s := newState()
+		w := Watcher{state: s}
 		for m := range messages(b) {
+			w.noteRemoval(m, time.Time{})
 			s.apply(m)
 			parseAck(m)
+			parseNeighbor(m.body)
 		}
 		n := s.snapshot()
 		for i := range n.addrs {

@@ -29,15 +29,18 @@ const (
 //
 // It is level-triggered: [Watcher.C] says that something has changed since the
 // last time, and [Watcher.Snapshot] returns the newest state. That an address
-// was deleted by somebody else shows by its absence from a snapshot.
+// was deleted by somebody else shows by its absence from a snapshot, or, if it was
+// made again since the last, by another time of creation; [Watcher.Removal] tells
+// what is known of it.
 type Watcher struct {
 	c      chan struct{}
 	cancel context.CancelFunc
 	done   chan struct{} // closed when run has returned
 
-	mu    sync.Mutex
-	state *state
-	err   error // why the Watcher ended by itself
+	mu       sync.Mutex
+	state    *state
+	removals removalLog
+	err      error // why the Watcher ended by itself
 
 	// Of the goroutine that runs run:
 	file     *os.File // the subscribed socket
@@ -229,8 +232,10 @@ func (w *Watcher) drain(fd int) (what change, took bool, fatal error) {
 			w.stale, took = true, true
 		default:
 			took = true
+			now := time.Now()
 			w.mu.Lock()
 			for m := range messages(w.rbuf[:n]) {
+				w.noteRemoval(m, now)
 				what |= w.state.apply(m)
 			}
 			w.mu.Unlock()
@@ -363,6 +368,17 @@ func (s *state) addAddress(a PresentAddress) change {
 	s.addrsDirty[a.Index] = true
 	s.snap = nil
 	return what
+}
+
+// find returns what is known of an address that the kernel tells of, nil if it is
+// not known.
+func (s *state) find(a PresentAddress) *PresentAddress {
+	if t, ok := s.addrs[a.Index]; ok {
+		if i, ok := t.byKey[addrKey{a.Prefix, a.Peer}]; ok {
+			return t.slots[i]
+		}
+	}
+	return nil
 }
 
 func (s *state) removeAddress(a PresentAddress) change {
