@@ -1,9 +1,11 @@
 // Package arp tells the neighbours on a link where an address lives now: it
 // builds gratuitous ARP requests and unsolicited neighbour advertisements,
-// decides when each is due, and puts them on the wire.
+// decides when each is due, and puts them on the wire. And it hears which other
+// station claims the same address.
 //
 // The frames, the [Schedule] and the [Limiter] are pure: no clock, no
-// goroutine, no socket. [Conn] is the one part with I/O, and it only sends.
+// goroutine, no socket. Of the two parts with I/O, [Conn] only sends and
+// [Listener] only receives.
 package arp
 
 import (

@@ -47,8 +47,8 @@ const (
 
 // A Conn is the pair of sockets, one to receive and one to send, of an
 // interface and group or of a unicast source. One goroutine may call Recv and
-// Send; another one may call Wait at the same time. Close and Drops may be
-// called from anywhere.
+// Send; another one may call Wait at the same time. Close, Drops,
+// CheckMembership and Renew may be called from anywhere.
 type Conn struct {
 	cfg    Config
 	rx, tx *os.File
@@ -347,7 +347,8 @@ type receiver struct {
 
 	// empty is a moment at which nothing waited: what is received later was
 	// not received before it.
-	empty time.Time
+	empty moment
+	clock func() moment
 
 	fn    func(fd uintptr) // recvmmsg of the first want
 	want  int
@@ -360,7 +361,8 @@ func (r *receiver) init(cfg *Config) {
 	if cfg.Family == vrrp.IPv6 {
 		r.slot = slotIPv6
 	}
-	r.empty = time.Now()
+	r.clock = present
+	r.empty = present()
 	r.fn = func(fd uintptr) {
 		for {
 			n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.hdrs)), uintptr(r.want),
@@ -405,7 +407,7 @@ func (c *Conn) Recv(ds []Datagram) (int, error) {
 			hdr.Control = (*byte)(unsafe.Pointer(&r.control[i]))
 			hdr.SetControllen(controlWords * 8)
 		}
-		before := time.Now()
+		before := r.clock()
 		if err := c.rxc.Control(r.fn); err != nil {
 			return n, c.error("receiving", err)
 		}
@@ -416,7 +418,7 @@ func (c *Conn) Recv(ds []Datagram) (int, error) {
 			}
 			return n, c.error("receiving", os.NewSyscallError("recvmmsg", r.errno))
 		}
-		now := time.Now()
+		now := r.clock()
 		for i, first := 0, n; i < r.n; i++ {
 			if c.datagram(&ds[n], i, r.bufs[first+i], now) {
 				r.bufs[n], r.bufs[first+i] = r.bufs[first+i], r.bufs[n]
@@ -433,11 +435,11 @@ func (c *Conn) Recv(ds []Datagram) (int, error) {
 
 // datagram makes a Datagram of what was received i-th, in buf, and reports
 // whether it is one to hand out.
-func (c *Conn) datagram(d *Datagram, i int, buf []byte, now time.Time) bool {
+func (c *Conn) datagram(d *Datagram, i int, buf []byte, now moment) bool {
 	r := &c.recv
 	hdr := &r.hdrs[i].Hdr
 	b := buf[:min(int(r.hdrs[i].Len), len(buf))]
-	*d = Datagram{TTL: -1, At: now, Truncated: hdr.Flags&unix.MSG_TRUNC != 0, Payload: b}
+	*d = Datagram{TTL: -1, At: now.time, Truncated: hdr.Flags&unix.MSG_TRUNC != 0, Payload: b}
 
 	control := unsafe.Slice((*byte)(unsafe.Pointer(&r.control[i])), controlWords*8)
 	for control = control[:min(int(hdr.Controllen), len(control))]; len(control) >= unix.SizeofCmsghdr; {
@@ -450,7 +452,7 @@ func (c *Conn) datagram(d *Datagram, i int, buf []byte, now time.Time) bool {
 		switch {
 		case h.Level == unix.SOL_SOCKET && h.Type == unix.SO_TIMESTAMPNS && len(data) >= int(unsafe.Sizeof(unix.Timespec{})):
 			ts := (*unix.Timespec)(unsafe.Pointer(&data[0]))
-			d.At = r.at(now, time.Unix(ts.Unix()))
+			d.At = receivedAt(r.empty, now, time.Unix(ts.Unix()))
 		case h.Level == unix.IPPROTO_IPV6 && h.Type == unix.IPV6_HOPLIMIT && len(data) >= 4:
 			d.TTL = int(int32(binary.NativeEndian.Uint32(data)))
 		case h.Level == unix.IPPROTO_IPV6 && h.Type == unix.IPV6_PKTINFO && len(data) >= unix.SizeofInet6Pktinfo:
@@ -481,16 +483,41 @@ func (c *Conn) datagram(d *Datagram, i int, buf []byte, now time.Time) bool {
 	return d.Src != c.cfg.Source
 }
 
-// at turns a time stamp of the wall clock into a time with a monotonic
-// reading, now being now on both. If the wall clock was stepped in between,
-// the result is held between r.empty and now, where the truth is.
-func (r *receiver) at(now, stamp time.Time) time.Time {
-	at := now.Add(-now.Round(0).Sub(stamp))
-	if at.After(now) {
-		return now
+// A moment is what both clocks say at one time.
+type moment struct {
+	time time.Time // with a monotonic reading
+	wall time.Time // without
+}
+
+// present returns this moment.
+func present() moment {
+	now := time.Now()
+	return moment{time: now, wall: now.Round(0)}
+}
+
+// stampSlack is how long before it can be read a datagram may have been
+// stamped.
+const stampSlack = 10 * time.Millisecond
+
+// receivedAt gives a time stamp of the wall clock the monotonic reading that
+// belongs to it. It lies between empty, when nothing waited to be read, and
+// now. If the wall clock was stepped in between, the stamp is of the clock
+// before the step or of the one after it; of the two times that it can mean the
+// later one that is not in the future is taken. So the result is never before
+// the truth, and after it by no more than the datagram had waited.
+func receivedAt(empty, now moment, stamp time.Time) time.Time {
+	var at time.Time
+	for _, m := range []moment{empty, now} {
+		t := m.time.Add(stamp.Sub(m.wall))
+		if !t.After(now.time) && !t.Before(empty.time.Add(-stampSlack)) && t.After(at) {
+			at = t
+		}
 	}
-	if at.Before(r.empty) {
-		return r.empty
+	switch {
+	case at.IsZero(): // stepped more than once, or just now
+		return now.time
+	case at.Before(empty.time):
+		return empty.time
 	}
 	return at
 }

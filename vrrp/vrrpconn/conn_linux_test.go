@@ -280,7 +280,8 @@ func (l *lab) tap(t *testing.T, h int) tap {
 		must(t, err)
 		t.Cleanup(func() { must(t, unix.Close(fd)) })
 		must(t, unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: proto, Ifindex: l.links[h]}))
-		must(t, unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: int64(patience / time.Second)}))
+		timeout := unix.NsecToTimeval(int64(patience))
+		must(t, unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout))
 	})
 	return tap(fd)
 }
@@ -914,21 +915,83 @@ func TestWithoutCapabilityTheErrorNamesIt(t *testing.T) {
 }
 
 func TestATimeStampSurvivesASteppedClock(t *testing.T) {
-	now := time.Now()
-	r := &receiver{empty: now.Add(-time.Second)}
+	const ms = time.Millisecond
+	now := present()
 	for _, tt := range []struct {
-		name  string
-		stamp time.Time
-		want  time.Duration // before now
+		name          string
+		empty, waited time.Duration // before now
+		step          time.Duration // of the wall clock, since empty
+		stampedAfter  bool          // the step
+		want          time.Duration // before now
 	}{
-		{"received a little ago", now.Add(-time.Millisecond), time.Millisecond},
-		{"received now", now, 0},
-		{"clock stepped back since", now.Add(time.Hour), 0},
-		{"clock stepped forward since", now.Add(-time.Hour), time.Second},
+		{"no step", 1000 * ms, 3 * ms, 0, false, 3 * ms},
+		{"received now", 1000 * ms, 0, 0, false, 0},
+		{"stamped, stepped an hour forward, read", 1000 * ms, 3 * ms, time.Hour, false, 3 * ms},
+		{"stamped, stepped an hour back, read", 1000 * ms, 3 * ms, -time.Hour, false, 3 * ms},
+		{"stepped an hour forward, stamped, read", 1000 * ms, 3 * ms, time.Hour, true, 3 * ms},
+		{"stepped an hour back, stamped, read", 1000 * ms, 3 * ms, -time.Hour, true, 3 * ms},
+		{"stepped half a second forward, stamped, read", 1000 * ms, 3 * ms, 500 * ms, true, 3 * ms},
+		{"stepped half a second back, stamped, read", 1000 * ms, 3 * ms, -500 * ms, true, 3 * ms},
+		{"waited long, while stepped a little forward", 1000 * ms, 800 * ms, 100 * ms, false, 800 * ms},
+		// Nothing tells this from a step before it was stamped.
+		{"waited long, while stepped a little back", 1000 * ms, 800 * ms, -100 * ms, false, 700 * ms},
+		{"stamped before it could be read", 2 * ms, 3 * ms, 0, false, 2 * ms},
 	} {
-		got := r.at(now, tt.stamp.Round(0))
-		if ago := now.Sub(got); ago != tt.want {
-			t.Errorf("%s: got %v ago, want %v", tt.name, ago, tt.want)
+		t.Run(tt.name, func(t *testing.T) {
+			empty := moment{time: now.time.Add(-tt.empty), wall: now.wall.Add(-tt.empty - tt.step)}
+			stamp := now.wall.Add(-tt.waited)
+			if !tt.stampedAfter {
+				stamp = stamp.Add(-tt.step)
+			}
+			if ago := now.time.Sub(receivedAt(empty, now, stamp)); ago != tt.want {
+				t.Errorf("got %v ago, want %v", ago, tt.want)
+			}
+		})
+	}
+	empty := moment{time: now.time.Add(-time.Second), wall: now.wall.Add(-time.Second)}
+	for _, off := range []time.Duration{time.Hour, -time.Hour} {
+		if got := receivedAt(empty, now, now.wall.Add(off)); !got.Equal(now.time) {
+			t.Errorf("a stamp %v off on both clocks: got %v ago, want now", off, now.time.Sub(got))
 		}
+	}
+}
+
+func TestSteppingTheClockDoesNotMoveWhatWasReceived(t *testing.T) {
+	for _, cfg := range []Config{group4, group6} {
+		t.Run(cfg.Family.String(), func(t *testing.T) {
+			l := newLab(t)
+			a, b := l.open(t, 0, cfg), l.open(t, 1, cfg)
+			src := addr("192.168.50.1")
+			if cfg.Family == vrrp.IPv6 {
+				src = addr("fe80::1")
+			}
+			var step time.Duration // of the wall clock as b sees it
+			b.recv.clock = func() moment {
+				m := present()
+				m.wall = m.wall.Add(step)
+				return m
+			}
+			for _, by := range []time.Duration{time.Hour, -time.Hour} {
+				for _, stampedAfter := range []bool{false, true} {
+					// The kernel stamps by a clock that is not stepped here.
+					atEmpty, atRead := time.Duration(0), by
+					if stampedAfter {
+						atEmpty, atRead = -by, 0
+					}
+					step = atEmpty
+					nothing(t, b)
+					before := time.Now()
+					send(t, a, Message{Src: src, Dst: cfg.Group, TTL: 255, Payload: []byte{0x31, 1}})
+					must(t, b.Wait())
+					after := time.Now()
+					step = atRead
+					d := receive(t, b, 1)[0]
+					if d.At.Before(before) || d.At.After(after) {
+						t.Errorf("stepped by %v, stamped after that: %v: received %v after it was sent, and it took no more than %v",
+							by, stampedAfter, d.At.Sub(before), after.Sub(before))
+					}
+				}
+			}
+		})
 	}
 }

@@ -24,7 +24,9 @@ type Datagram struct {
 	TTL int
 	// At is when the kernel received it, as a time with a monotonic reading.
 	// It is never in the future and never before a moment at which nothing
-	// waited to be read, however the wall clock is stepped.
+	// waited to be read, however the wall clock is stepped: a step can make it
+	// later than it was, by no more than the datagram waited to be read, and
+	// never earlier.
 	At time.Time
 	// TotalLen is the total length in the IPv4 header, 0 on IPv6.
 	TotalLen int
