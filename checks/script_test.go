@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -309,15 +308,18 @@ func testEndOfScript(t *testing.T, body string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := os.Stat("/proc/" + strings.TrimSpace(string(b))); err == nil {
-		t.Errorf("process %s is left", b)
-	}
 	if len(rec.reports) != 0 {
 		t.Errorf("its end was reported: %+v", <-rec.reports)
 	}
-	// Nor is there a zombie.
-	var status syscall.WaitStatus
-	if pid, err := syscall.Wait4(-1, &status, syscall.WNOHANG, nil); err != syscall.ECHILD {
-		t.Errorf("a child is left: %d, %v", pid, err)
+	// On a busy machine the end can come before the runner knows that it has
+	// started the script, which is then ended after it.
+	process := "/proc/" + strings.TrimSpace(string(b))
+	for late := time.Now().Add(patience); ; <-tick.C {
+		if _, err := os.Stat(process); err != nil {
+			break // not even a zombie
+		}
+		if time.Now().After(late) {
+			t.Fatalf("process %s is left", b)
+		}
 	}
 }

@@ -117,7 +117,15 @@ func (r *Runner) Close() {
 		o.close()
 	}
 	r.leftovers = nil
-	if r.null != nil {
+}
+
+// endStarter takes note of the end of a thread. The last one closes what they all
+// have used.
+func (r *Runner) endStarter(busy *time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.starters, busy)
+	if r.closed && len(r.starters) == 0 && r.null != nil {
 		_ = r.null.Close()
 	}
 }
@@ -217,6 +225,7 @@ type process struct {
 func (r *Runner) starter(busy *time.Time) {
 	// Never unlocked: the thread ends with this goroutine.
 	runtime.LockOSThread()
+	defer r.endStarter(busy)
 	var none unix.Sigset_t
 	_ = unix.PthreadSigmask(unix.SIG_SETMASK, &none, nil)
 	for {
