@@ -4,7 +4,7 @@ import "fmt"
 
 // An Action is something the driver of a [Machine] or [Group] has to do. Its dynamic type
 // is one of [SendAdvertisement], [AddAddresses], [RemoveAddresses], [Announce],
-// [Reannounce], [Transition] and [Note].
+// [Reannounce], [StopAnnouncing], [Transition] and [Note].
 //
 // The actions of one step are to be begun in their order; in particular an
 // advertisement goes out before the addresses are touched. One that fails must
@@ -63,6 +63,11 @@ type Announce struct {
 // advertisement of a lower priority (keepalived: garp_lower_prio_repeat).
 type Reannounce struct{}
 
+// StopAnnouncing asks for announcing the addresses to end at once, although they
+// stay in place: another router is taking over, and this one only answers until
+// it has. [RemoveAddresses] follows, or an [Announce] when nobody took over.
+type StopAnnouncing struct{}
+
 // Transition reports a change of state.
 type Transition struct {
 	From, To State
@@ -80,6 +85,7 @@ func (AddAddresses) action()      {}
 func (RemoveAddresses) action()   {}
 func (Announce) action()          {}
 func (Reannounce) action()        {}
+func (StopAnnouncing) action()    {}
 func (Transition) action()        {}
 func (Note) action()              {}
 
@@ -106,7 +112,8 @@ func (a Announce) String() string {
 	return "announce " + addressList(a.Addrs)
 }
 
-func (Reannounce) String() string { return "announce again" }
+func (Reannounce) String() string     { return "announce again" }
+func (StopAnnouncing) String() string { return "stop announcing" }
 
 func (a Transition) String() string {
 	return fmt.Sprintf("transition %s -> %s: %s", a.From, a.To, a.Reason)

@@ -9,8 +9,9 @@ import (
 )
 
 // An Event is something that happened to a virtual router. Its dynamic type is
-// one of [Startup], [Shutdown], [Wake], [Received], [Health], [Link],
-// [AddressReady], [AddressLost] and [Reconfigure].
+// one of [Startup], [Resume], [Shutdown], [Failover], [Wake], [Gap], [Received],
+// [Health], [Link], [AddressReady], [AddressLost], [AddressExpired],
+// [ForeignOwner] and [Reconfigure].
 type Event interface {
 	fmt.Stringer
 	event()
@@ -21,9 +22,37 @@ type Event interface {
 // it goes on to wait in [Init].
 type Startup struct{}
 
+// Resume takes the place of [Startup] in a process that has been started again so
+// soon after the last one died that no other router can have missed it: the
+// machine goes on as master, whatever checks are pending, and the transition has
+// [ReasonResumed]. A fault ends that at once, and is a change of state as ever.
+// Whether it is that soon is for the driver to find out; see [MayResume].
+type Resume struct{}
+
 // Shutdown is the Shutdown event of RFC 9568 §6.4: the machine leaves the
-// election for good.
+// election for good. A master advertises priority 0; if [Config.Handover] is set
+// it keeps its addresses until another router has taken over, see
+// [Machine.HandingOver]. A second Shutdown ends that at once.
 type Shutdown struct{}
+
+// Failover hands mastership to another router because the operator wants it so: a
+// master advertises priority 0 and goes on to answer for its addresses. Once
+// another master is heard it is a backup that takes no mastership away from
+// anybody, whatever the priorities are, until it has been master again; a backup
+// is from now on. If nobody takes over in time it goes on as master as if nothing
+// had happened.
+type Failover struct {
+	// End takes a former Failover back: the priorities decide again.
+	End bool
+}
+
+// Gap says that the host did not run for a while: a suspend or a pause that time,
+// as the driver measures it, does not show. What does show, a machine notices
+// itself. A master that was away for longer than its master-down interval gives
+// up its addresses and listens; a backup starts its timer anew.
+type Gap struct {
+	Length time.Duration
+}
 
 // Wake says that the time [Machine.NextWake] named has come. A wake that is not
 // due does nothing.
@@ -41,6 +70,13 @@ type Received struct {
 	// At is when the kernel received it, at or before the time of the step.
 	// The zero value stands for the time of the step.
 	At time.Time
+	// Differs is set when the advertisement would be rejected by a router that
+	// follows the RFC to the letter, but is a sign of life all the same: TTL,
+	// checksum and authentication are right, and only the interval or the list
+	// of addresses is another one. It makes nobody master or backup, but while
+	// such are heard a backup does not take over: for three of the longer
+	// intervals after the last.
+	Differs bool
 }
 
 // Health is what the tracked scripts, processes, files and other checks have to
@@ -87,6 +123,32 @@ type AddressLost struct {
 	Addrs []Address
 }
 
+// AddressExpired reports that the kernel has removed addresses because their
+// lease ran out: this router was not alive for too long. Unlike [AddressLost] that
+// is loss of mastership, as another router may have taken over.
+type AddressExpired struct {
+	Addrs []Address
+}
+
+// ForeignOwner reports that another host announces an address as its own, by
+// gratuitous ARP, an unsolicited neighbour advertisement, or as the sender of
+// other ARP. A master in a hand-over gives this address up; any other master is
+// contested.
+type ForeignOwner struct {
+	Addr Address
+	MAC  MAC
+	// At is when it was received; the zero value stands for the time of the step.
+	At time.Time
+}
+
+// A MAC is a hardware address of Ethernet.
+type MAC [6]byte
+
+// String formats the address as Linux does: "02:00:5e:10:00:01".
+func (m MAC) String() string {
+	return fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2], m[3], m[4], m[5])
+}
+
 // Reconfigure gives a virtual router another configuration while it runs. It
 // keeps its state: a master stays master, whatever its priority or `state` is
 // now, and only what keeps it from running, or no longer does, changes that.
@@ -128,21 +190,44 @@ type Reconfigure struct {
 	Advertise bool
 }
 
-func (Startup) event()      {}
-func (Shutdown) event()     {}
-func (Wake) event()         {}
-func (Received) event()     {}
-func (Health) event()       {}
-func (Link) event()         {}
-func (AddressReady) event() {}
-func (AddressLost) event()  {}
-func (Reconfigure) event()  {}
+func (Startup) event()        {}
+func (Resume) event()         {}
+func (Shutdown) event()       {}
+func (Failover) event()       {}
+func (Wake) event()           {}
+func (Gap) event()            {}
+func (Received) event()       {}
+func (Health) event()         {}
+func (Link) event()           {}
+func (AddressReady) event()   {}
+func (AddressLost) event()    {}
+func (AddressExpired) event() {}
+func (ForeignOwner) event()   {}
+func (Reconfigure) event()    {}
 
 func (Startup) String() string  { return "startup" }
 func (Shutdown) String() string { return "shutdown" }
 func (Wake) String() string     { return "wake" }
+func (Resume) String() string   { return "resume" }
+func (e Gap) String() string    { return "gap of " + e.Length.String() }
+
+func (e Failover) String() string {
+	if e.End {
+		return "end of failover"
+	}
+	return "failover"
+}
+
+func (e AddressExpired) String() string { return "addresses expired " + addressList(e.Addrs) }
+
+func (e ForeignOwner) String() string {
+	return fmt.Sprintf("%s announced by %s", e.Addr, e.MAC)
+}
 
 func (e Received) String() string {
+	if e.Differs {
+		return fmt.Sprintf("received priority %d from %s, interval %s, with another configuration", e.Adv.Priority, e.Src, e.Adv.Interval)
+	}
 	return fmt.Sprintf("received priority %d from %s, interval %s", e.Adv.Priority, e.Src, e.Adv.Interval)
 }
 

@@ -140,7 +140,11 @@ func (g *Group) Step(now time.Time, member int, ev Event) []GroupAction {
 			}
 		})
 	}
-	_, starting := ev.(Startup)
+	starting := false
+	switch ev.(type) {
+	case Startup, Resume:
+		starting = true
+	}
 	if !starting {
 		visit(member)
 	}
@@ -347,7 +351,25 @@ const unwillingNamed = 5
 // Nobody is known to take over here, and priority 0 would call on someone who
 // may not be allowed to.
 func (m *Machine) yield(now time.Time, why Reason) {
-	m.do(RemoveAddresses{})
+	timer := downWhole
+	switch cause := why.Cause; cause.Kind {
+	case ReasonGap, ReasonLeaseExpired:
+		timer = downListen
+		m.giveUp()
+	case ReasonAddressLost:
+		// keepalived has all members resign.
+		timer = downSkew
+		m.sayStop()
+		m.giveUp()
+	case ReasonHandedOver:
+		if !cause.Peer.IsValid() {
+			m.sayStop()
+		}
+		m.release(now)
+	default:
+		m.release(now)
+	}
 	m.forgetPeers()
 	m.becomeBackup(now, now, why)
+	m.startDownTimer(now, timer)
 }

@@ -90,7 +90,7 @@ func (g *groupChecker) run(script []byte) {
 		}
 		c := g.all[int(script[0]/9)%len(g.all)]
 		c.now = now
-		ev := c.event(script[0]%9, script[1])
+		ev := g.event(c, script[0], script[1])
 		now = c.now
 		if member := slices.Index(g.members, c); member >= 0 {
 			g.step(now, member, ev)
@@ -268,10 +268,19 @@ func (g *groupChecker) mayDo(ev vrrp.Event, member, i int, olds []before, action
 		g.Fatalf("%v: member %d goes from %s to %s after another was shut down", ev, i, was, is)
 	}
 	for _, a := range actions {
-		if a == (vrrp.SendAdvertisement{Priority: vrrp.PriorityStop}) && is != vrrp.FaultState && is != vrrp.Init && !joining {
+		if a == (vrrp.SendAdvertisement{Priority: vrrp.PriorityStop}) && is != vrrp.FaultState && is != vrrp.Init && !joining && !g.offers(ev) {
 			g.Fatalf("%v: member %d sends priority 0 on its way to %s", ev, i, is)
 		}
 	}
+}
+
+// offers reports whether masters give way for nobody in particular.
+func (g *groupChecker) offers(ev vrrp.Event) bool {
+	switch ev.(type) {
+	case vrrp.AddressLost, vrrp.Failover:
+		return true
+	}
+	return false
 }
 
 // agree checks that the members do.
@@ -314,4 +323,14 @@ func (g *groupChecker) agree(ev vrrp.Event) {
 	if waits && !faults && !pending || !waits && faults || g.state == vrrp.Init && faults {
 		g.Fatalf("%v: the group is %s; faults: %v, pending: %v", ev, g.state, faults, pending)
 	}
+}
+
+// event returns an event for a member. Resume is for all members or none, which is
+// no arbitrary event.
+func (g *groupChecker) event(c *checker, kind, arg byte) vrrp.Event {
+	ev := c.event(kind, arg)
+	if _, resumes := ev.(vrrp.Resume); resumes {
+		return vrrp.Startup{}
+	}
+	return ev
 }

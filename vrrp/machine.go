@@ -76,6 +76,13 @@ type Config struct {
 	// before it yields, so that the other knows there was one (keepalived:
 	// higher_prio_send_advert).
 	HigherPrioritySendAdvert bool
+	// Handover lets a router that gives mastership up keep its addresses until the
+	// new master has announced them, so that there is always one that answers
+	// (handover). Without it they are removed at once, as keepalived does.
+	Handover bool
+	// ResignOnLoss makes a master whose address was removed by somebody else a
+	// backup, as keepalived does; else the address is put back (on_address_loss).
+	ResignOnLoss bool
 	// Addresses are all addresses the virtual router holds while master,
 	// advertised or not, in the order in which they are put in place.
 	Addresses []Address
@@ -86,10 +93,15 @@ type Config struct {
 // goroutine owns it.
 //
 // These hold between steps: the machine wants addresses on an interface exactly
-// while it is [Master]; a wake is pending exactly while it is Backup or Master,
-// or waits in FaultState to try its addresses again; nothing is announced that
-// was not reported ready. Init is left, once started, and FaultState is, as soon
-// as there is neither a fault nor a check without result.
+// while it is [Master] or [Machine.HandingOver]; a wake is pending exactly while
+// it is Backup or Master, hands over, or waits in FaultState to try its addresses
+// again; nothing is announced that was not reported ready. Init is left, once
+// started, and FaultState is, as soon as there is neither a fault nor a check
+// without result.
+//
+// Being late is not taken for the death of others: a machine that is stepped so
+// long after it wanted to be woken that it must have been given up, or may have
+// missed what the others sent, listens before it does anything else (see [Gap]).
 //
 // A machine that was given to a [Group] is stepped by the group alone.
 type Machine struct {
@@ -107,6 +119,10 @@ type Machine struct {
 	sync         membership
 	source       netip.Addr
 	startupUntil time.Time
+	awakeSince   time.Time // the end of the last gap
+	over         handover
+	patience     time.Duration // the offerTime of the group that it was in
+	yielded      bool          // others are left to be master
 
 	// Backup.
 	masterInterval time.Duration // learned in version 3, else our own
@@ -119,14 +135,20 @@ type Machine struct {
 	stopHeard      netip.Addr // who advertised priority 0 last, until someone else is accepted
 	preemptAt      time.Time  // zero: preempt_delay not started
 	wants          bool       // the timer ran out, but the sync group is not ready (keepalived: wantstate)
+	other          Peer       // the last one heard whose configuration differs
+	heldUntil      time.Time
+	heldNoted      bool
 
 	// Master.
-	advertAt time.Time
-	epoch    uint64
-	index    map[Address]int // into places; both change with the configuration only
-	places   []place         // what became of cfg.Addresses
-	counts   [4]int          // places by placeState
-	settled  bool
+	advertAt   time.Time
+	spokeAt    time.Time // when it advertised last
+	rivals     []Rival
+	defendedAt time.Time // when it announced its addresses again for them
+	epoch      uint64
+	index      map[Address]int // into places; both change with the configuration only
+	places     []place         // what became of cfg.Addresses
+	counts     [4]int          // places by placeState
+	settled    bool
 
 	addressErr   error // why none could be added; not nil: a fault
 	addressTries int   // how often in a row
@@ -157,9 +179,10 @@ const (
 type downTimer uint8
 
 const (
-	downWhole downTimer = iota // the master-down interval
-	downSkew                   // the skew time: somebody advertised priority 0
-	downNone                   // nothing: it is due at once, or after the startup delay
+	downWhole  downTimer = iota // the master-down interval
+	downSkew                    // the skew time: somebody advertised priority 0
+	downNone                    // nothing: it is due at once, or at a time that is given
+	downListen                  // an interval and the skew time: this router lost touch
 )
 
 // A Peer is a router that was heard, and its last advertisement.
@@ -168,6 +191,24 @@ type Peer struct {
 	Priority uint8
 	Interval time.Duration
 	At       time.Time
+}
+
+// A Rival is another router that owns what this one, as master, owns.
+type Rival struct {
+	// Addr is where its advertisements come from; not valid if none was heard,
+	// but an announcement of one of the addresses.
+	Addr     netip.Addr
+	Priority uint8
+	Interval time.Duration
+	// MAC and Address are the sender of such an announcement, and what it
+	// announced; zero if only advertisements were heard.
+	MAC     MAC
+	Address Address
+	// Since is when it was heard first, Last when last.
+	Since, Last time.Time
+
+	noted   uint8 // the priority that was noted last, and when
+	notedAt time.Time
 }
 
 // New returns a machine in state [Init]. The configuration must be valid; its
@@ -228,15 +269,19 @@ func (m *Machine) Epoch() uint64 { return m.epoch }
 // NextWake returns when the machine next wants a [Wake], and false if it does
 // not want one.
 func (m *Machine) NextWake() (time.Time, bool) {
-	switch m.state {
-	case Backup:
+	switch {
+	case m.over.offered:
+		return m.over.until, true
+	case m.state == Backup && m.over.active() && m.over.until.Before(m.masterDownAt):
+		return m.over.until, true
+	case m.state == Backup:
 		return m.masterDownAt, true
-	case Master:
+	case m.state == Master:
 		return m.advertAt, true
-	case FaultState:
-		if m.addressErr != nil {
-			return m.retryAt, true
-		}
+	case m.over.active():
+		return m.over.until, true
+	case m.state == FaultState && m.addressErr != nil:
+		return m.retryAt, true
 	}
 	return time.Time{}, false
 }
@@ -247,13 +292,24 @@ func (m *Machine) NextWake() (time.Time, bool) {
 func (m *Machine) Step(now time.Time, ev Event) []Action {
 	m.out = m.out[:0]
 	if m.stopped {
-		return nil
+		m.finish(now, ev)
+		return m.out
+	}
+	m.noticeGap(now)
+	if m.state == Master {
+		m.endContests(now)
 	}
 	switch ev := ev.(type) {
 	case Startup:
 		m.startup(now)
+	case Resume:
+		m.resume(now)
 	case Shutdown:
 		m.shutdown(now)
+	case Failover:
+		m.failover(now, ev)
+	case Gap:
+		m.away(now, ev.Length)
 	case Wake:
 		m.wake(now, ev)
 	case Received:
@@ -277,7 +333,11 @@ func (m *Machine) Step(now time.Time, ev Event) []Action {
 	case AddressReady:
 		m.addressReady(now, ev)
 	case AddressLost:
-		m.addressLost(ev)
+		m.addressLost(now, ev)
+	case AddressExpired:
+		m.addressExpired(now, ev)
+	case ForeignOwner:
+		m.foreignOwner(now, ev)
 	case Reconfigure:
 		m.reconfigure(now, ev)
 	}
@@ -300,6 +360,17 @@ func (m *Machine) startup(now time.Time) {
 	if m.cfg.StartupDelay > 0 {
 		m.startupUntil = now.Add(m.cfg.StartupDelay)
 	}
+	m.checkFaults(now)
+}
+
+// resume goes on as the master that an earlier process was. Checks have no result
+// yet, but they had when it was.
+func (m *Machine) resume(now time.Time) {
+	if m.started {
+		return
+	}
+	m.started = true
+	m.becomeMaster(now, Reason{Kind: ReasonResumed})
 	m.checkFaults(now)
 }
 
@@ -331,12 +402,15 @@ func (m *Machine) startsAsMaster() bool {
 }
 
 func (m *Machine) shutdown(now time.Time) {
-	// A planned stop gives the addresses up at once. Handing over without a
-	// gap (keep answering until the new master announces) belongs here: a
-	// phase between the last advertisement and RemoveAddresses.
 	if m.state == Master {
-		m.do(SendAdvertisement{Priority: PriorityStop})
-		m.do(RemoveAddresses{})
+		m.sayStop()
+		switch {
+		case m.counts[placeReady] == 0:
+			m.giveUp()
+		case !m.over.offered:
+			m.offer(now)
+		}
+		m.over.offered = false // there is no way back
 	}
 	if m.state != Init {
 		m.transition(now, Init, Reason{Kind: ReasonShutdown})
@@ -353,9 +427,11 @@ func (m *Machine) transition(now time.Time, to State, why Reason) {
 	case Backup:
 		m.masterDownAt, m.preemptAt = time.Time{}, time.Time{}
 		m.lower, m.lowerNoted, m.stopHeard = Peer{}, netip.Addr{}, netip.Addr{}
+		m.other, m.heldUntil, m.heldNoted = Peer{}, time.Time{}, false
 		m.wants = false
 	case Master:
-		m.advertAt = time.Time{}
+		m.advertAt, m.spokeAt = time.Time{}, time.Time{}
+		m.rivals = nil
 		m.placeAll(placeIdle)
 		m.settled = false
 	case FaultState:
@@ -383,6 +459,8 @@ func (m *Machine) startDownTimer(from time.Time, t downTimer) {
 		from = from.Add(m.masterDown())
 	case downSkew:
 		from = from.Add(SkewTime(m.cfg.Version, m.priority, m.masterInterval))
+	case downListen:
+		from = from.Add(m.masterInterval + SkewTime(m.cfg.Version, m.priority, m.masterInterval))
 	}
 	m.masterDownAt = from
 }
@@ -390,6 +468,7 @@ func (m *Machine) startDownTimer(from time.Time, t downTimer) {
 func (m *Machine) becomeMaster(now time.Time, why Reason) {
 	m.epoch++
 	m.masterInterval = m.cfg.Interval
+	m.over, m.yielded = handover{}, false
 	m.placeAll(placePending)
 	m.settled = len(m.cfg.Addresses) == 0
 	m.do(SendAdvertisement{Priority: m.priority})
@@ -397,20 +476,26 @@ func (m *Machine) becomeMaster(now time.Time, why Reason) {
 		m.do(AddAddresses{Epoch: m.epoch, Addrs: m.cfg.Addresses})
 	}
 	m.transition(now, Master, why)
+	m.spokeAt = now
 	m.advertAt = now.Add(m.cfg.Interval)
 }
 
 func (m *Machine) wake(now time.Time, ev Wake) {
+	if m.over.active() && !now.Before(m.over.until) {
+		m.overlapEnds(now)
+	}
 	switch m.state {
 	case Backup:
 		if !now.Before(m.masterDownAt) {
 			m.masterDownExpired(now)
 		}
 	case Master:
-		if now.Add(ev.Early).Before(m.advertAt) {
+		if m.over.offered || now.Add(ev.Early).Before(m.advertAt) {
 			return
 		}
 		m.do(SendAdvertisement{Priority: m.priority})
+		m.spokeAt = now
+		m.defend(now)
 		// The schedule is absolute: being late once delays nothing after.
 		// What was missed altogether is not made up for.
 		m.advertAt = m.advertAt.Add(m.cfg.Interval)
@@ -433,6 +518,9 @@ func (m *Machine) wake(now time.Time, ev Wake) {
 // goes on as backup for another interval; it is master the moment the rest of
 // the group wants to be.
 func (m *Machine) masterDownExpired(now time.Time) {
+	if m.holds(now) {
+		return
+	}
 	others := m.sync.unwilling()
 	if others == "" {
 		m.becomeMaster(now, m.electionReason(now))
@@ -470,16 +558,21 @@ func (m *Machine) received(now time.Time, ev Received) {
 	if at.IsZero() || at.After(now) {
 		at = now
 	}
-	if at.Before(m.since) {
-		at = m.since
+	for _, from := range []time.Time{m.since, m.awakeSince} {
+		if at.Before(from) {
+			at = from
+		}
 	}
 	if at.Before(m.startupUntil) {
 		return
 	}
 	p := Peer{Addr: ev.Src.WithZone(""), Priority: ev.Adv.Priority, Interval: ev.Adv.Interval, At: at}
-	if m.state == Backup {
+	switch {
+	case ev.Differs:
+		m.receivedDifferent(now, p)
+	case m.state == Backup:
 		m.receivedAsBackup(now, p)
-	} else {
+	default:
 		m.receivedAsMaster(now, p)
 	}
 }
@@ -493,7 +586,7 @@ func (m *Machine) receivedAsBackup(now time.Time, p Peer) {
 	case p.Priority >= m.priority:
 		m.preemptAt = time.Time{}
 		m.accept(p)
-	case m.cfg.NoPreempt:
+	case m.cfg.NoPreempt, m.yielded:
 		m.accept(p)
 	case m.cfg.PreemptDelay > 0 && (m.preemptAt.IsZero() || now.Before(m.preemptAt)):
 		if m.preemptAt.IsZero() {
@@ -528,9 +621,16 @@ func (m *Machine) learn(p Peer) {
 
 func (m *Machine) receivedAsMaster(now time.Time, p Peer) {
 	why := Reason{Peer: p.Addr, PeerPriority: p.Priority}
-	if p.Priority == PriorityStop {
+	switch {
+	case m.over.offered:
+		if p.Priority != PriorityStop {
+			m.takenOver(now, p)
+		}
+		return
+	case p.Priority == PriorityStop:
 		// A router that was master and stops: say that there is one.
 		m.advertise(now)
+		m.stopsContest(p.Addr)
 		return
 	}
 	higher := p.Priority > m.priority
@@ -552,6 +652,7 @@ func (m *Machine) receivedAsMaster(now time.Time, p Peer) {
 		// Whoever listened to the other one has to learn again where the
 		// addresses are.
 		m.reannounce()
+		m.contest(now, Rival{Addr: p.Addr, Priority: p.Priority, Interval: p.Interval, Last: p.At})
 		return
 	}
 	why.Kind = ReasonHigherPriority
@@ -561,20 +662,24 @@ func (m *Machine) receivedAsMaster(now time.Time, p Peer) {
 	if m.cfg.HigherPrioritySendAdvert {
 		m.do(SendAdvertisement{Priority: m.priority})
 	}
-	m.do(RemoveAddresses{})
+	m.release(p.At)
 	m.learn(p)
 	m.becomeBackup(now, p.At, why)
 }
 
 func (m *Machine) reannounce() {
-	if m.counts[placeReady] > 0 {
+	if m.counts[placeReady] > 0 && !m.over.offered {
 		m.do(Reannounce{})
 	}
 }
 
 // advertise sends an advertisement out of turn; the schedule starts over.
 func (m *Machine) advertise(now time.Time) {
+	if m.over.offered {
+		return
+	}
 	m.do(SendAdvertisement{Priority: m.priority})
+	m.spokeAt = now
 	m.advertAt = now.Add(m.cfg.Interval)
 }
 
@@ -649,9 +754,9 @@ func (m *Machine) checkFaults(now time.Time) {
 
 func (m *Machine) enterFault(now time.Time) {
 	if m.state == Master {
-		m.do(SendAdvertisement{Priority: PriorityStop})
-		m.do(RemoveAddresses{})
+		m.sayStop()
 	}
+	m.giveUp()
 	m.transition(now, FaultState, Reason{Kind: ReasonFault, Faults: m.faults()})
 	if m.addressErr != nil {
 		m.retryAt = now.Add(min(addressRetryMin<<min(m.addressTries, 8), addressRetryMax))
@@ -687,12 +792,12 @@ func (m *Machine) addressReady(now time.Time, ev AddressReady) {
 		m.checkFaults(now)
 		return
 	}
-	if len(fresh) > 0 || settled {
+	if (len(fresh) > 0 || settled) && !m.over.offered {
 		m.do(Announce{Addrs: fresh, Settled: settled})
 	}
 }
 
-func (m *Machine) addressLost(ev AddressLost) {
+func (m *Machine) addressLost(now time.Time, ev AddressLost) {
 	if m.state != Master {
 		return
 	}
@@ -703,7 +808,15 @@ func (m *Machine) addressLost(ev AddressLost) {
 			lost = append(lost, a)
 		}
 	}
-	if len(lost) > 0 {
+	switch {
+	case len(lost) == 0:
+	case m.cfg.ResignOnLoss:
+		m.sayStop()
+		m.giveUp()
+		m.forgetPeers()
+		m.becomeBackup(now, now, Reason{Kind: ReasonAddressLost, Addrs: lost})
+		m.startDownTimer(now, downSkew)
+	default:
 		m.do(AddAddresses{Epoch: m.epoch, Addrs: lost, Restore: true})
 	}
 }
@@ -731,6 +844,18 @@ type Snapshot struct {
 	// WantsMaster is set on a backup that would be master if all members of its
 	// sync group were ready to be.
 	WantsMaster bool
+	// HandingOver is set while addresses are kept that another router is taking
+	// over, see [Machine.HandingOver].
+	HandingOver bool
+	// Yielded is set after a [Failover], until the router is master again.
+	Yielded bool
+	// Rivals are those that claim to be master as well, or to have its
+	// addresses; only a master has any. It is contested.
+	Rivals []Rival
+	// Held is whose advertisements, different as they are, keep a backup from
+	// taking over, and until when at least; not valid if there is nobody.
+	Held      netip.Addr
+	HeldUntil time.Time
 	// Ready and Failed count the addresses that are in place and that could
 	// not be put there; both are 0 unless master. See also [Machine.Address].
 	Ready, Failed int
@@ -755,7 +880,8 @@ func (m *Machine) Snapshot() Snapshot {
 		State: m.state, Since: m.since, Reason: m.reason, Priority: m.priority, Source: m.source,
 		MasterInterval: m.masterInterval, MasterDownAt: m.masterDownAt, AdvertAt: m.advertAt,
 		PreemptAt: m.preemptAt, StartupUntil: m.startupUntil, Faults: m.faults(),
-		Pending: m.allPending(), WantsMaster: m.wants,
+		Pending: m.allPending(), WantsMaster: m.wants, HandingOver: m.HandingOver(), Yielded: m.yielded,
+		Rivals: slices.Clone(m.rivals), Held: m.other.Addr, HeldUntil: m.heldUntil,
 		Ready: m.counts[placeReady], Failed: m.counts[placeFailed],
 	}
 	if m.state == Backup {

@@ -25,6 +25,9 @@ func FuzzMachineKeepsItsInvariants(f *testing.F) {
 	f.Add([]byte{1, 100, 1, 0}, []byte{0, 0, 2, 0, 0, 68, 0, 84, 7, 1, 135, 1, 0, 100, 7, 3})
 	// a backup becomes owner and what it was, with other intervals and versions
 	f.Add([]byte{1, 100, 2, 18}, []byte{0, 0, 3, 200, 0, 67, 0, 70, 0, 65, 3, 50, 0, 83, 0, 71, 0, 73, 2, 0, 0, 86, 0, 75})
+	// hand-overs: a stop, a failover with and without somebody, an expiry, and what is heard meanwhile
+	f.Add([]byte{1, 100, 2, 64}, []byte{0, 0, 2, 0, 7, 3, 2, 0, 9, 0, 3, 50, 12, 2, 12, 3, 2, 0, 2, 0, 13, 3, 2, 0, 2, 0, 9, 0, 2, 0, 2, 0, 1, 251, 12, 2, 2, 0})
+	f.Add([]byte{0, 100, 3, 192}, []byte{9, 3, 7, 3, 12, 1, 4, 90, 13, 1, 8, 2, 11, 60, 2, 0, 10, 90, 2, 0, 2, 0, 1, 255, 1, 255})
 	f.Fuzz(func(t *testing.T, setting, script []byte) {
 		if len(setting) < 4 {
 			return
@@ -47,6 +50,7 @@ func fuzzConfig(setting []byte) vrrp.Config {
 	if setting[3]&32 != 0 {
 		cfg.StartupDelay = 2 * time.Second
 	}
+	cfg.Handover, cfg.ResignOnLoss = setting[3]&64 != 0, setting[3]&128 != 0
 	return cfg
 }
 
@@ -129,7 +133,7 @@ func (c *checker) run(script []byte) {
 func (c *checker) event(kind, arg byte) vrrp.Event {
 	faults := []vrrp.Fault{{Kind: vrrp.FaultCheck, Name: "a"}, {Kind: vrrp.FaultInterfaceDown, Name: "eth0"}}[:arg%3]
 	some := c.cfg.Addresses[:int(arg)%(len(c.cfg.Addresses)+1)]
-	switch kind % 9 {
+	switch kind % 14 {
 	case 0:
 		if arg >= 64 {
 			return fuzzReconfigure(c.cfg, arg)
@@ -163,8 +167,23 @@ func (c *checker) event(kind, arg byte) vrrp.Event {
 			ev.Addrs = fuzzAddresses() // some of them not, or no longer, asked for
 		}
 		return ev
-	default:
+	case 8:
 		return vrrp.AddressLost{Addrs: some}
+	case 9:
+		if arg%4 == 3 {
+			return vrrp.Resume{}
+		}
+		return vrrp.Failover{End: arg%4 == 1}
+	case 10:
+		return vrrp.Received{Src: netip.AddrFrom4([4]byte{192, 0, 2, arg % 4}), Differs: true, Adv: vrrp.Advertisement{
+			Version: c.cfg.Version, VRID: 1, Priority: arg, Interval: time.Duration(kind) * 10 * time.Millisecond}}
+	case 11:
+		return vrrp.Gap{Length: time.Duration(arg) * 100 * time.Millisecond}
+	case 12:
+		all := fuzzAddresses()
+		return vrrp.ForeignOwner{Addr: all[int(arg)%len(all)], MAC: vrrp.MAC{2, 0, 0, 0, 0, arg % 16}}
+	default:
+		return vrrp.AddressExpired{Addrs: some}
 	}
 }
 
@@ -215,7 +234,7 @@ func (c *checker) condition() before {
 // happened notes what the event itself says.
 func (c *checker) happened(ev vrrp.Event, old before) {
 	switch ev := ev.(type) {
-	case vrrp.Startup:
+	case vrrp.Startup, vrrp.Resume:
 		c.begun = true
 	case vrrp.AddressReady:
 		for _, a := range ev.Addrs {
@@ -232,11 +251,14 @@ func (c *checker) happened(ev vrrp.Event, old before) {
 
 // did checks one action.
 func (c *checker) did(ev vrrp.Event, old *before, a vrrp.Action, all []vrrp.Action) {
-	if c.ended {
+	if _, removes := a.(vrrp.RemoveAddresses); c.ended && (!removes || !old.snap.HandingOver) {
 		c.Fatalf("%v after the end: %v", ev, a)
 	}
 	switch a := a.(type) {
 	case vrrp.SendAdvertisement:
+		if s := c.m.Snapshot(); a.Priority > 0 && s.HandingOver && s.State == vrrp.Master {
+			c.Fatalf("%v: advertises what it has offered to others: %v", ev, all)
+		}
 		if old.state != vrrp.Master && !willBeMaster(all) {
 			c.Fatalf("%v: advertises without being master: %v", ev, all)
 		}
@@ -263,6 +285,9 @@ func (c *checker) did(ev vrrp.Event, old *before, a vrrp.Action, all []vrrp.Acti
 			clear(c.ready)
 		}
 	case vrrp.Announce:
+		if s := c.m.Snapshot(); s.HandingOver && s.State == vrrp.Master {
+			c.Fatalf("%v: announces what it has offered to others", ev)
+		}
 		for _, addr := range a.Addrs {
 			if !c.ready[addr] {
 				c.Fatalf("%v: announces %s, which is not in place", ev, addr)
@@ -284,21 +309,22 @@ func (c *checker) holds(ev vrrp.Event, old before) {
 	}
 	want := 0
 	for _, a := range c.cfg.Addresses {
-		if _, asked := c.asked[a]; asked != (s.State == vrrp.Master) {
+		if _, asked := c.asked[a]; asked != (s.State == vrrp.Master) && !s.HandingOver {
 			c.Fatalf("%v: in state %s it holds %s: %v", ev, s.State, a, asked)
 		}
 		if s.State == vrrp.Master {
 			want++
 		}
 	}
-	if len(c.asked) != want {
+	if len(c.asked) != want && !(s.HandingOver && s.State != vrrp.Master) {
 		c.Fatalf("%v: in state %s it holds %v", ev, s.State, c.asked)
 	}
 	at, wakes := c.m.NextWake()
-	if active := s.State == vrrp.Backup || s.State == vrrp.Master; active && !wakes || s.State == vrrp.Init && wakes {
+	if active := s.State == vrrp.Backup || s.State == vrrp.Master; (active || s.HandingOver) && !wakes || s.State == vrrp.Init && wakes && !s.HandingOver {
 		c.Fatalf("%v: in state %s a wake is pending: %v", ev, s.State, wakes)
 	}
-	if _, isWake := ev.(vrrp.Wake); isWake && s.State == vrrp.Backup && old.was == vrrp.Backup && !at.Equal(old.wake) && !s.WantsMaster {
+	if _, isWake := ev.(vrrp.Wake); isWake && s.State == vrrp.Backup && old.was == vrrp.Backup && !at.Equal(old.wake) && !s.WantsMaster &&
+		!old.snap.HandingOver && !s.Held.IsValid() && c.now.Sub(old.wake) < c.down() {
 		c.Fatalf("%v: moved a master-down timer from %s to %s", ev, old.wake, at)
 	}
 	if s.State != vrrp.FaultState && s.State != vrrp.Init && len(s.Faults) > 0 {
@@ -308,8 +334,34 @@ func (c *checker) holds(ev vrrp.Event, old before) {
 	}
 }
 
+// down returns the machine's master-down interval.
+func (c *checker) down() time.Duration {
+	s := c.m.Snapshot()
+	adverts := c.cfg.DownTimerAdverts
+	if adverts == 0 {
+		adverts = 3
+	}
+	return vrrp.MasterDownInterval(c.cfg.Version, s.Priority, s.MasterInterval, adverts)
+}
+
+// wasAway reports whether the actions begin with the end of a gap.
+func wasAway(actions []vrrp.Action) bool {
+	return slices.ContainsFunc(actions, func(a vrrp.Action) bool {
+		switch a := a.(type) {
+		case vrrp.Transition:
+			return a.Reason.Kind == vrrp.ReasonGap
+		case vrrp.Note:
+			return a.Reason.Kind == vrrp.ReasonGap
+		}
+		return false
+	})
+}
+
 // reconfigured checks what another configuration may do to a machine.
 func (c *checker) reconfigured(ev vrrp.Reconfigure, old before, actions []vrrp.Action) {
+	if wasAway(actions) {
+		return
+	}
 	s := c.m.Snapshot()
 	next, _ := c.m.NextWake()
 	sent, added, removed := false, false, false
@@ -340,7 +392,7 @@ func (c *checker) reconfigured(ev vrrp.Reconfigure, old before, actions []vrrp.A
 		}
 		changed := s.Priority != old.snap.Priority || ev.Advertise || ev.Config.Version != old.cfg.Version ||
 			ev.Config.Interval != old.cfg.Interval || !slices.Equal(ev.Config.Addresses, old.cfg.Addresses)
-		if s.State == vrrp.Master && (sent != changed || !sent && !next.Equal(old.wake) || sent && next.After(c.now.Add(ev.Config.Interval))) {
+		if s.State == vrrp.Master && !s.HandingOver && (sent != changed || !sent && !next.Equal(old.wake) || sent && next.After(c.now.Add(ev.Config.Interval))) {
 			c.Fatalf("%v: something advertised changed: %v, but it advertises: %v, next at %s instead of %s", ev, changed, sent, next, old.wake)
 		}
 	case vrrp.Backup:
@@ -357,7 +409,7 @@ func (c *checker) reconfigured(ev vrrp.Reconfigure, old before, actions []vrrp.A
 		}
 		down := vrrp.MasterDownInterval(ev.Config.Version, s.Priority, s.MasterInterval, adverts)
 		overdue := next.Before(c.now) && !next.Equal(old.wake) && !reflect.DeepEqual(old.cfg, ev.Config)
-		if s.State == vrrp.Backup && (overdue || next.After(from.Add(down))) {
+		if s.State == vrrp.Backup && !s.Held.IsValid() && !s.HandingOver && (overdue || next.After(from.Add(down))) {
 			c.Fatalf("%v: timer runs out at %s, now is %s, the interval %s", ev, next, c.now, down)
 		}
 	}

@@ -58,6 +58,30 @@ const (
 	ReasonGroupWaits
 	// ReasonReconfigured: the configuration was changed while it ran.
 	ReasonReconfigured
+	// ReasonResumed: the process before this one died as master, a moment ago.
+	ReasonResumed
+	// ReasonHandedOver: the operator asked for a hand-over, and another router
+	// has taken over. (Also a Note: from now on others are left to be master.)
+	ReasonHandedOver
+	// ReasonNobodyTookOver: the operator asked for a hand-over, and nobody was
+	// there. (Note.)
+	ReasonNobodyTookOver
+	// ReasonGap: this router did not run for longer than the master-down
+	// interval.
+	ReasonGap
+	// ReasonLeaseExpired: the kernel removed the addresses, because they were not
+	// renewed in time.
+	ReasonLeaseExpired
+	// ReasonAddressLost: addresses were removed by somebody else
+	// (on_address_loss: resign).
+	ReasonAddressLost
+	// ReasonContested: another router owns the addresses, too. (Note.)
+	ReasonContested
+	// ReasonContestEnded: it is not heard any more. (Note.)
+	ReasonContestEnded
+	// ReasonHeld: the master-down timer ran out, but a router whose
+	// configuration differs is heard. (Note.)
+	ReasonHeld
 )
 
 var reasonNames = [...]string{
@@ -80,6 +104,15 @@ var reasonNames = [...]string{
 	ReasonGroup:                "group",
 	ReasonGroupWaits:           "group-waits",
 	ReasonReconfigured:         "reconfigured",
+	ReasonResumed:              "resumed",
+	ReasonHandedOver:           "handed-over",
+	ReasonNobodyTookOver:       "nobody-took-over",
+	ReasonGap:                  "gap",
+	ReasonLeaseExpired:         "lease-expired",
+	ReasonAddressLost:          "address-lost",
+	ReasonContested:            "contested",
+	ReasonContestEnded:         "contest-ended",
+	ReasonHeld:                 "held",
 }
 
 // String returns a short lower-case name, fit for metrics and JSON.
@@ -98,7 +131,9 @@ type Reason struct {
 	PeerPriority   uint8         // and the priority it advertised
 	Priority       uint8         // this router's priority at the time; 0 for a sync group
 	PriorityBefore uint8         // what it was, for ReasonPriorityChanged
-	Elapsed        time.Duration // how long nothing was heard
+	Elapsed        time.Duration // how long nothing was heard, or this router did not run
+	MAC            MAC           // the host that announces an address of ours, for ReasonContested
+	Addrs          []Address     // those that it is about: lost, expired, contested
 	Faults         []Fault       // those present, or for ReasonRecovered those that went
 	Group          string        // the sync group, for ReasonGroup and ReasonGroupWaits of a member
 	Member         string        // which member decided, or is waited for
@@ -156,6 +191,33 @@ func (r Reason) String() string {
 			return fmt.Sprintf("the configuration was changed, and %s (priority %d) is master", r.Peer, r.PeerPriority)
 		}
 		return "the configuration was changed"
+	case ReasonResumed:
+		return "goes on as master after a restart"
+	case ReasonHandedOver:
+		if r.Peer.IsValid() {
+			return fmt.Sprintf("handed over to %s (priority %d) by the operator", r.Peer, r.PeerPriority)
+		}
+		return "left to others by the operator"
+	case ReasonNobodyTookOver:
+		return "the operator asked for a hand-over, and nobody took over"
+	case ReasonGap:
+		return fmt.Sprintf("did not run for %s; listening before anything else", round(r.Elapsed))
+	case ReasonLeaseExpired:
+		return "was not alive for so long that the kernel removed " + addressList(r.Addrs)
+	case ReasonAddressLost:
+		return "somebody removed " + addressList(r.Addrs)
+	case ReasonContested:
+		if r.Peer.IsValid() {
+			return fmt.Sprintf("%s, with priority %d, is master too", r.Peer, r.PeerPriority)
+		}
+		return fmt.Sprintf("%s answers for %s, too", r.MAC, addressList(r.Addrs))
+	case ReasonContestEnded:
+		if r.Peer.IsValid() {
+			return fmt.Sprintf("%s is not heard as master any more", r.Peer)
+		}
+		return fmt.Sprintf("%s does not announce our addresses any more", r.MAC)
+	case ReasonHeld:
+		return fmt.Sprintf("could be master, but %s, whose configuration differs, is", r.Peer)
 	case ReasonGroupWaits:
 		return fmt.Sprintf("could be master, but sync group %s waits for %s", r.Group, r.Member)
 	}

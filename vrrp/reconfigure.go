@@ -83,6 +83,9 @@ func (m *Machine) adjustTimers(now time.Time, old *Config) {
 // moveAddresses goes on with other addresses. A master asks for what is new
 // before it has anything removed: an address may only change its interface.
 func (m *Machine) moveAddresses(addrs []Address, index map[Address]int) {
+	if m.state != Master {
+		m.giveUp() // those that are left of a hand-over are not these
+	}
 	was, wasIndex, wasPlaces := m.cfg.Addresses, m.index, m.places
 	m.cfg.Addresses, m.index, m.places = addrs, index, make([]place, len(addrs))
 	m.counts = [4]int{}
@@ -140,6 +143,7 @@ func (m *Machine) moveAddresses(addrs []Address, index map[Address]int) {
 // the next step.
 func (m *Machine) Leave(now time.Time) []Action {
 	m.out = m.out[:0]
+	m.patience = m.sync.offerTime()
 	m.sync = membership{}
 	if m.stopped {
 		return nil

@@ -15,23 +15,110 @@ import (
 
 // A LAN carries datagrams between its ports, to a multicast group or to one
 // address, as a switched network does. It can delay them, lose them, and be cut
-// in two. All of its time is the runtime's, so that in a bubble of
-// testing/synctest it is virtual.
+// in two; and it can do something else on every link. Its time is the runtime's,
+// so that in a bubble of testing/synctest it is virtual, unless it was given a
+// [Clock] of its own.
 //
 // A LAN is safe for concurrent use.
 type LAN struct {
+	clock Clock
 	mu    sync.Mutex
 	rng   *rand.Rand
 	ports []*Port
 	delay time.Duration
 	loss  float64
 	side  map[*Port]int
+	links map[route]Link
 }
+
+// A Clock is the time of a LAN.
+type Clock interface {
+	Now() time.Time
+	// AfterFunc calls f once d has passed.
+	AfterFunc(d time.Duration, f func())
+}
+
+// runtimeClock is the clock of the runtime.
+type runtimeClock struct{}
+
+func (runtimeClock) Now() time.Time                      { return time.Now() }
+func (runtimeClock) AfterFunc(d time.Duration, f func()) { time.AfterFunc(d, f) }
+
+// A Link is what becomes of everything that travels from one port to another.
+// The other direction is a link of its own. The zero value is a perfect one.
+type Link struct {
+	// Cut lets nothing through.
+	Cut bool
+	// Loss and Duplicate are probabilities, 0 to 1, for each datagram.
+	Loss, Duplicate float64
+	// Delay is how long everything travels, and Jitter by how much longer at
+	// most: what was sent later may then arrive earlier.
+	Delay, Jitter time.Duration
+}
+
+// route names a link.
+type route struct{ from, to *Port }
 
 // NewLAN returns a LAN without delay, loss or partition. The seed decides which
 // datagrams are lost once loss is asked for.
-func NewLAN(seed uint64) *LAN {
-	return &LAN{rng: rand.New(rand.NewPCG(seed, 0)), side: make(map[*Port]int)}
+func NewLAN(seed uint64) *LAN { return NewLANWithClock(seed, runtimeClock{}) }
+
+// NewLANWithClock is NewLAN with another time than the runtime's. If the clock
+// calls one function after the other, what happens on the LAN is decided by the
+// seed alone.
+func NewLANWithClock(seed uint64, clock Clock) *LAN {
+	return &LAN{clock: clock, rng: rand.New(rand.NewPCG(seed, 0)), side: make(map[*Port]int), links: make(map[route]Link)}
+}
+
+// SetLink gives a link its own delay and loss, in place of the LAN's. A partition
+// applies all the same.
+func (l *LAN) SetLink(from, to *Port, link Link) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.links[route{from, to}] = link
+}
+
+// Carry has f called when something that one port sends to another now arrives:
+// never if it is lost, and twice if it is duplicated. It is for what has no
+// datagrams, such as ARP.
+func (l *LAN) Carry(from, to *Port, f func()) {
+	l.mu.Lock()
+	var now int
+	l.travel(from, to, f, &now)
+	l.mu.Unlock()
+	for range now {
+		f()
+	}
+}
+
+// travel has f called when something arrives. What arrives at once is only
+// counted.
+func (l *LAN) travel(from, to *Port, f func(), now *int) {
+	if from != nil && l.side[from] != l.side[to] {
+		return
+	}
+	link, ok := l.links[route{from, to}]
+	if !ok {
+		link = Link{Loss: l.loss, Delay: l.delay}
+	}
+	if link.Cut || link.Loss > 0 && l.rng.Float64() < link.Loss {
+		return
+	}
+	times := 1
+	if link.Duplicate > 0 && l.rng.Float64() < link.Duplicate {
+		times++
+	}
+	for range times {
+		d := link.Delay
+		if link.Jitter > 0 {
+			d += time.Duration(l.rng.Int64N(int64(link.Jitter) + 1))
+		}
+		if d > 0 {
+			l.clock.AfterFunc(d, f)
+		} else {
+			*now++
+		}
+	}
 }
 
 // SetDelay sets how long every datagram travels.
@@ -83,6 +170,7 @@ type Port struct {
 	queue []vrrpconn.Datagram
 	drops uint64
 	gone  bool
+	told  func()
 }
 
 // queueLimit is how many datagrams a port holds before it drops, as a socket
@@ -120,6 +208,14 @@ func (p *Port) Recv(ds []vrrpconn.Datagram) (int, error) {
 	return n, nil
 }
 
+// Notify has f called whenever something has arrived, in place of waiting for it.
+// f must not receive or send by itself.
+func (p *Port) Notify(f func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.told = f
+}
+
 // Send puts messages on the LAN.
 func (p *Port) Send(ms []vrrpconn.Message) (int, error) {
 	p.lan.mu.Lock()
@@ -153,14 +249,11 @@ func (l *LAN) deliver(from *Port, d vrrpconn.Datagram) {
 		if to == from || !d.Dst.IsMulticast() && d.Dst != to.addr {
 			continue
 		}
-		if from != nil && l.side[from] != l.side[to] || l.loss > 0 && l.rng.Float64() < l.loss {
-			continue
+		var now int
+		l.travel(from, to, func() { to.arrive(d) }, &now)
+		for range now {
+			to.arrive(d)
 		}
-		if l.delay > 0 {
-			time.AfterFunc(l.delay, func() { to.arrive(d) })
-			continue
-		}
-		to.arrive(d)
 	}
 }
 
@@ -174,8 +267,12 @@ func (p *Port) arrive(d vrrpconn.Datagram) {
 		p.drops++
 		return
 	}
-	d.At = time.Now()
+	d.At = p.lan.clock.Now()
 	p.queue = append(p.queue, d)
+	if p.told != nil {
+		p.told()
+		return
+	}
 	select {
 	case p.signal <- struct{}{}:
 	default:

@@ -3,6 +3,7 @@ package vrrptest
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -53,6 +54,7 @@ type router struct {
 //	config version=3 priority=100 interval=1s addresses=192.0.2.10,192.0.2.11 [start-master]
 //	       [adverts=3] [nopreempt] [preempt-delay=3s] [startup-delay=3s]
 //	       [lower-prio-no-advert] [higher-prio-send-advert] [source=192.0.2.1]
+//	       [handover] [resign]
 //	       [auto]                       addresses are ready as soon as they are asked for
 //	group NAME                          what follows is about a sync group with these members:
 //	member NAME version=3 ...           settings as for config
@@ -71,11 +73,13 @@ type router struct {
 // TIME counts from the beginning ("3.6s"), or with a plus from the line before.
 // An EVENT is one of
 //
-//	startup | shutdown | wake [early=1ms]
-//	recv PRIORITY SOURCE [interval=1s] [ago=2ms]
+//	startup | resume | shutdown | wake [early=1ms]
+//	failover | failover end | gap DURATION
+//	recv PRIORITY SOURCE [interval=1s] [ago=2ms] [differs]
 //	health [PRIORITY] [CHECK...]        the checks that have failed, or as ?CHECK have no result
 //	link [SOURCE] [down] [missing]
-//	ready [stale] ADDRESS... | failed ADDRESS... | lost ADDRESS...
+//	ready [stale] ADDRESS... | failed ADDRESS... | lost ADDRESS... | expired ADDRESS...
+//	foreign MAC ADDRESS                 another host announces the address
 //	reconfigure version=3 ...           settings as for config, and
 //	       [advertise] [health=90,CHECK,?CHECK]
 func Trace(script string) (string, error) {
@@ -324,6 +328,10 @@ func (r *router) settings(words []string) (rest []string, err error) {
 			cfg.LowerPriorityNoAdvert = true
 		case "higher-prio-send-advert":
 			cfg.HigherPrioritySendAdvert = true
+		case "handover":
+			cfg.Handover = true
+		case "resign":
+			cfg.ResignOnLoss = true
 		case "addresses":
 			cfg.Addresses, err = parseAddresses(strings.Split(value, ","))
 		default:
@@ -345,8 +353,18 @@ func (t *tracer) event(r *router, words []string) (vrrp.Event, error) {
 	switch words[0] {
 	case "startup":
 		return vrrp.Startup{}, nil
+	case "resume":
+		return vrrp.Resume{}, nil
 	case "shutdown":
 		return vrrp.Shutdown{}, nil
+	case "failover":
+		return vrrp.Failover{End: len(args) > 0 && args[0] == "end"}, nil
+	case "gap":
+		if len(args) == 0 {
+			return nil, errors.New("gap needs a length")
+		}
+		length, err := time.ParseDuration(args[0])
+		return vrrp.Gap{Length: length}, err
 	case "wake":
 		if len(args) == 0 {
 			return vrrp.Wake{}, nil
@@ -374,6 +392,11 @@ func (t *tracer) event(r *router, words []string) (vrrp.Event, error) {
 	case "lost":
 		addrs, err := parseAddresses(args)
 		return vrrp.AddressLost{Addrs: addrs}, err
+	case "expired":
+		addrs, err := parseAddresses(args)
+		return vrrp.AddressExpired{Addrs: addrs}, err
+	case "foreign":
+		return parseForeign(args)
 	case "reconfigure":
 		return r.reconfigure(args)
 	}
@@ -420,6 +443,10 @@ func (t *tracer) received(r *router, args []string) (vrrp.Event, error) {
 		Version: r.cfg.Version, VRID: r.cfg.VRID, Priority: priority, Interval: r.cfg.Interval,
 	}}
 	for _, w := range args[2:] {
+		if w == "differs" {
+			ev.Differs = true
+			continue
+		}
 		key, value, _ := strings.Cut(w, "=")
 		d, err := time.ParseDuration(value)
 		if err != nil {
@@ -435,6 +462,24 @@ func (t *tracer) received(r *router, args []string) (vrrp.Event, error) {
 		}
 	}
 	return ev, nil
+}
+
+func parseForeign(args []string) (vrrp.Event, error) {
+	if len(args) != 2 {
+		return nil, errors.New("foreign needs a hardware address and an address")
+	}
+	mac, err := net.ParseMAC(args[0])
+	if err != nil {
+		return nil, err
+	}
+	if len(mac) != len(vrrp.MAC{}) {
+		return nil, fmt.Errorf("%s is not the address of an Ethernet interface", mac)
+	}
+	addrs, err := parseAddresses(args[1:])
+	if err != nil {
+		return nil, err
+	}
+	return vrrp.ForeignOwner{Addr: addrs[0], MAC: vrrp.MAC(mac)}, nil
 }
 
 func parseHealth(args []string) (vrrp.Health, error) {
@@ -593,6 +638,22 @@ func (r *router) state() string {
 	}
 	if s.WantsMaster {
 		b.WriteString(", wants to be master")
+	}
+	if s.HandingOver {
+		b.WriteString(", hands over")
+	}
+	if s.Yielded {
+		b.WriteString(", left to others")
+	}
+	if s.Held.IsValid() {
+		fmt.Fprintf(&b, ", held by %s", s.Held)
+	}
+	for _, rival := range s.Rivals {
+		if rival.Addr.IsValid() {
+			fmt.Fprintf(&b, ", contested by %s priority %d", rival.Addr, rival.Priority)
+		} else {
+			fmt.Fprintf(&b, ", contested by %s", rival.MAC)
+		}
 	}
 	for _, f := range s.Faults {
 		fmt.Fprintf(&b, ", fault: %s", f)
