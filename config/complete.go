@@ -27,6 +27,8 @@ type completer struct {
 	owners  map[addressKey]*node
 	lines   map[Pos]*node // of the tracked objects of instances
 	fast    bool          // an interval below fastAdvert has been reported
+
+	longLease map[Pos]bool // leases that have been reported, by where they are given
 }
 
 // A routerKey is what no two virtual routers may share. They are the same to a
@@ -48,7 +50,7 @@ type addressKey struct {
 // complete resolves defaults and checks what concerns more than one keyword, as
 // keepalived does after parsing (vrrp_complete_instance, vrrp_complete_init).
 func (d *decoder) complete() *Config {
-	c := &completer{decoder: d, routers: make(map[routerKey]*rawInstance), owners: make(map[addressKey]*node), lines: make(map[Pos]*node)}
+	c := &completer{decoder: d, routers: make(map[routerKey]*rawInstance), owners: make(map[addressKey]*node), lines: make(map[Pos]*node), longLease: make(map[Pos]bool)}
 	g := &d.global
 	out := &Config{
 		Files: d.files,
@@ -82,6 +84,7 @@ func (d *decoder) complete() *Config {
 	c.leaveGroupsOut(out)
 	c.groupsOut(out)
 	c.lintUnused()
+	c.lintLeases(out)
 	if len(d.insts) == 0 && !d.diags.HasErrors() && len(d.files) > 0 {
 		d.add(Pos{File: d.files[0]}, Warning, "", faultf("there is no vrrp_instance"))
 	}
@@ -145,6 +148,7 @@ func (c *completer) instance(in *rawInstance, garp GARP) Instance {
 	c.priority(in, &out)
 	c.preemption(in, &out)
 	c.interval(in, &out)
+	c.ownership(in, &out)
 	c.authentication(in, &out)
 	c.strict(in, &out)
 	c.transport(in, &out)

@@ -189,9 +189,9 @@ func notBuilt(key string) string {
 	case "vrf":
 		return "adverts are sent as the main routing table says"
 	case "timer_expired_backup", "thread_timer_expired":
-		return "after having been stopped for long, a master goes on as master"
+		return "it is not needed: a master that has stood still for longer than a backup waits always listens first"
 	case "promote_secondaries":
-		return "the kernel removes the secondary addresses of a subnet with its first one, unless net.ipv4.conf.*.promote_secondaries is set"
+		return "it is not needed: where an address could take others of its subnet with it, vipd sets net.ipv4.conf.*.promote_secondaries by itself"
 	case "garp_group":
 		return "announcements are limited on each interface by itself"
 	case "interface_up_down_delays":

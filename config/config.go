@@ -124,6 +124,18 @@ type Instance struct {
 
 	SyncGroup string // empty: none
 
+	// VIPLease is the lifetime that the addresses have in the kernel.
+	VIPLease Lease
+	// Handover lets a master that gives way keep its addresses until another one
+	// has announced them. Without it they are removed at once, as in keepalived.
+	Handover bool
+	// HoldOnMismatch keeps a backup from taking over while a master is heard
+	// whose interval or addresses merely differ from its own.
+	HoldOnMismatch bool
+	// ResignOnLoss makes a master whose address somebody removes a backup, as in
+	// keepalived (on_address_loss: resign). Else the address is put back.
+	ResignOnLoss bool
+
 	Notify                Notify
 	NotifyPriorityChanges bool
 	SMTPAlert             bool

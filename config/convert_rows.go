@@ -168,6 +168,7 @@ func (b *builder) globalScripts(r *rows, g *rawGlobal) {
 			r.own(r.value("notify_timeout", durationText(g.notifyTimeout.v)))
 		}
 	}
+	r.ownership(&g.own)
 	r.flag("vrrp_notify_priority_changes", g.notifyPriorityChanges)
 	for _, f := range []struct {
 		key    string
@@ -209,6 +210,29 @@ func (b *builder) globalScripts(r *rows, g *rawGlobal) {
 	rowText(r, "stats_dump_file", g.statsDump, asIs)
 	rowText(r, "json_dump_file", g.jsonDump, asIs)
 	rowText(r, "json_version", g.jsonVersion, strconv.Itoa)
+}
+
+// ownership appends the keywords about who has the addresses when, all of which
+// only vipd has. To keepalived nothing is said of those that say what holds anyway.
+func (r *rows) ownership(o *rawOwnership) {
+	if r.b.to == Keepalived {
+		own := *o // a copy
+		o = &own
+		o.lease.set = o.lease.set && o.lease.v != Lease{}
+		o.handover.set = o.handover.set && !o.handover.v
+		o.holdOnMismatch.set = o.holdOnMismatch.set && !o.holdOnMismatch.v
+		o.resignOnLoss.set = o.resignOnLoss.set && o.resignOnLoss.v
+	}
+	r.own(rowText(r, "vip_lease", o.lease, leaseText))
+	for _, f := range []struct {
+		key string
+		opt[bool]
+	}{{"handover", o.handover}, {"hold_on_mismatch", o.holdOnMismatch}} {
+		if f.set {
+			r.own(r.add(&statement{key: f.key, form: shapeFlag, on: f.v}))
+		}
+	}
+	r.own(rowText(r, "on_address_loss", o.resignOnLoss, addressLossText))
 }
 
 // hasFIFO reports whether a pipe is used: the path of another one is not.
@@ -308,6 +332,7 @@ func (b *builder) instance(in *rawInstance, out *Instance) *statement {
 		r.flag("accept", yes(true))
 	}
 	r.flag("dont_track_primary", in.dontTrackPrimary)
+	r.ownership(&in.own)
 	r.flag("native_ipv6", b.nativeIPv6(in, out))
 	b.trackRows(r, in.tracks)
 	b.notifyRows(r, &in.notify)

@@ -105,7 +105,16 @@ type rawGlobal struct {
 	checksumAsV2, strict                    opt[bool]
 	downTimerAdverts, rtPriority, nice      opt[int]
 
+	own rawOwnership
 	rawTracking
+}
+
+// rawOwnership holds the keywords about who has the addresses when, which exist
+// globally and in instances.
+type rawOwnership struct {
+	lease                    opt[Lease]
+	handover, holdOnMismatch opt[bool]
+	resignOnLoss             opt[bool]
 }
 
 // rawInstance holds a vrrp_instance as given.
@@ -138,6 +147,7 @@ type rawInstance struct {
 	notify                         rawNotify
 	dontTrackPrimary, nativeIPv6   opt[bool]
 	strict                         opt[bool] // strict_mode of keepalived
+	own                            rawOwnership
 
 	sync *rawGroup // set by complete
 

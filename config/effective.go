@@ -194,6 +194,7 @@ func (e *effects) globals() {
 	e.add("vrrp_rt_priority", rt, from(g.rtPriority))
 	e.number("vrrp_priority", c.Nice, from(g.nice))
 	e.text("default_interface", g.defaultInterface, "eth0")
+	e.ownership(&g.own, nil, g.own.lease.v, g.own.handover.or(true), g.own.holdOnMismatch.or(true), g.own.resignOnLoss.v)
 	e.add("script_user", userText(g.scriptUser.or(rawUser{user: e.dialect.scriptUser})), from(g.scriptUser))
 	e.flag("enable_script_security", c.ScriptSecurity, from(g.scriptSecurity))
 	e.flag("set_supplementary_groups", g.supplementary.v, from(g.supplementary))
@@ -275,6 +276,22 @@ func (e *effects) garp(prefix string, g GARP, own, up *rawGARP) {
 	}
 }
 
+// ownership adds the keywords about who has the addresses when. up holds those of
+// global_defs, and is nil in global_defs.
+func (e *effects) ownership(own, up *rawOwnership, lease Lease, handover, hold, resign bool) {
+	if up == nil {
+		up = &rawOwnership{}
+	}
+	given, inherited := own.lease, up.lease
+	if given.set && given.v != lease || !given.set && inherited.set && inherited.v != lease {
+		given, inherited = opt[Lease]{}, opt[Lease]{} // it was not fit
+	}
+	e.add("vip_lease", leaseText(lease), from(given), via(inherited, "vip_lease in global_defs"))
+	e.flag("handover", handover, from(own.handover), via(up.handover, "handover in global_defs"))
+	e.flag("hold_on_mismatch", hold, from(own.holdOnMismatch), via(up.holdOnMismatch, "hold_on_mismatch in global_defs"))
+	e.add("on_address_loss", addressLossText(resign), from(own.resignOnLoss), via(up.resignOnLoss, "on_address_loss in global_defs"))
+}
+
 // instance lists what is in force for an instance.
 func (e *effects) instance(in *rawInstance, out *Instance) {
 	g := &e.global
@@ -329,6 +346,7 @@ func (e *effects) instance(in *rawInstance, out *Instance) {
 	e.flag("skip_check_adv_addr", out.SkipCheckAdvAddr, from(in.skipCheckAdvAddr), via(g.skipCheckAdvAddr, "vrrp_skip_check_adv_addr in global_defs"))
 	e.flag("v3_checksum_as_v2", out.Checksum == vrrp.ChecksumPlain, from(in.checksumAsV2), via(g.checksumAsV2, "v3_checksum_as_v2 in global_defs"))
 	e.flag("dont_track_primary", out.DontTrackPrimary, from(in.dontTrackPrimary))
+	e.ownership(&in.own, &g.own, out.VIPLease, out.Handover, out.HoldOnMismatch, out.ResignOnLoss)
 	e.tracks(in, out)
 	e.add("vrrp_sync_group", orNone(out.SyncGroup), e.memberOf(in))
 	e.notify(&in.notify, &out.Notify)

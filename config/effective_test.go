@@ -30,6 +30,7 @@ vrrp_garp_lower_prio_repeat 3
 smtp_alert
 script_user nobody
 vrrp_mcast_group4 224.0.0.99
+vip_lease 4
 }
 vrrp_script s {
 script "/bin/x 'a b'"
@@ -50,6 +51,8 @@ track_script {
 s
 }
 notify "/bin/n" root
+handover off
+on_address_loss resign
 }
 vrrp_track_process p {
 process x
@@ -61,23 +64,29 @@ quorum_max 0
 		"global_defs vrrp_garp_lower_prio_repeat 3 <- k:3",
 		"global_defs smtp_alert_vrrp true <- smtp_alert, k:4",
 		"global_defs vrrp_version 2 <- default",
-		"vrrp_instance A state MASTER <- k:14",
-		"vrrp_instance A priority 255 <- state MASTER, k:14",
+		"vrrp_instance A state MASTER <- k:15",
+		"vrrp_instance A priority 255 <- state MASTER, k:15",
 		"vrrp_instance A nopreempt false <- cleared by priority 255",
-		"vrrp_instance A advert_int 1 <- k:18, rounded from 1.4",
-		"vrrp_instance A garp_master_refresh 7 <- k:19",
+		"vrrp_instance A advert_int 1 <- k:19, rounded from 1.4",
+		"vrrp_instance A garp_master_refresh 7 <- k:20",
 		"vrrp_instance A garp_master_repeat 1 <- vrrp_min_garp in global_defs, k:2",
 		"vrrp_instance A garp_lower_prio_repeat 3 <- vrrp_garp_lower_prio_repeat in global_defs, k:3",
 		"vrrp_instance A mcast_dst_ip 224.0.0.99 <- vrrp_mcast_group4 in global_defs, k:6",
-		"vrrp_instance A virtual_ipaddress 192.0.2.1 dev eth1 <- k:21",
+		"vrrp_instance A virtual_ipaddress 192.0.2.1 dev eth1 <- k:22",
 		"vrrp_instance A track_interface eth1 weight 0 <- an address is on it",
 		"vrrp_instance A smtp_alert true <- smtp_alert in global_defs, k:4",
-		"vrrp_instance A notify /bin/n (as root) <- k:26",
+		"vrrp_instance A notify /bin/n (as root) <- k:27",
 		"vrrp_instance A notify_stop none <- default",
-		"vrrp_script s script /bin/x 'a b' (as nobody) <- k:9",
-		"vrrp_script s timeout 2 <- interval, k:11",
+		"vrrp_script s script /bin/x 'a b' (as nobody) <- k:10",
+		"vrrp_script s timeout 2 <- interval, k:12",
 		"vrrp_script s user nobody <- script_user in global_defs, k:5",
 		"vrrp_track_process p quorum 0 <- quorum_max 0",
+		"global_defs vip_lease 4 <- k:7",
+		"global_defs handover true <- default",
+		"vrrp_instance A vip_lease 4 <- vip_lease in global_defs, k:7",
+		"vrrp_instance A handover false <- k:28",
+		"vrrp_instance A on_address_loss resign <- k:29",
+		"vrrp_instance A hold_on_mismatch true <- default",
 	} {
 		if !slices.Contains(got, want) {
 			t.Errorf("%s is missing in:\n%s", want, strings.Join(got, "\n"))

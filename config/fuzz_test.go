@@ -58,6 +58,8 @@ func invariants(in Instance) error {
 	check(in.TTL >= 0 && in.TTL <= 255 && (in.TTL == 255 || len(in.Peers) > 0), "TTL")
 	check(in.DownTimerAdverts >= 1, "down_timer_adverts")
 	check(in.GARP.MasterRepeat >= 1 && in.GARP.RefreshRepeat >= 1 && in.GARP.LowerPrioRepeat >= 0, "repeats")
+	length := in.LeaseLength()
+	check((length == 0) == (in.VIPLease.Mode == LeaseOff) && length%time.Second == 0 && (length == 0 || vrrp.LeaseRenewable(length, in.AdvertInterval)), "lease")
 	check(in.PreemptDelay == 0 || in.Preempt && !in.StartMaster, "preempt_delay")
 	check(in.Preempt || !in.StartMaster, "nopreempt as master")
 	check(in.Checksum == vrrp.ChecksumPseudoHeader || in.Version == vrrp.V3 && in.Family == vrrp.IPv4, "checksum")

@@ -65,6 +65,11 @@ func TestReferenceFileIsReadFieldByField(t *testing.T) {
 		i.StartupDelay = 1500 * time.Millisecond
 		i.SkipCheckAdvAddr = name != "V2"
 		i.LowerPrioNoAdvert = name != "V2"
+		if name == "OWNERSHIP" {
+			i.Handover, i.HoldOnMismatch = true, true
+		} else {
+			i.VIPLease.Mode, i.ResignOnLoss = LeaseOff, true
+		}
 		if name != "V2" {
 			i.GARP, i.DownTimerAdverts = garp, 4
 		}
@@ -153,6 +158,11 @@ func TestReferenceFileIsReadFieldByField(t *testing.T) {
 			}),
 			base("EMPTY6", pos(116, 3), Instance{
 				Interface: "eth0", VRID: 55, Version: vrrp.V3, Family: vrrp.IPv6, Group: group6, TTL: 255, Preempt: true,
+			}),
+			base("OWNERSHIP", pos(122, 3), Instance{
+				Interface: "eth0", VRID: 57, Version: vrrp.V2, Family: vrrp.IPv4, Group: group4, TTL: 255, Preempt: true,
+				Addresses: []Address{{Prefix: prefix("192.0.2.60/24"), Interface: "eth0", Pos: pos(125, 24)}},
+				VIPLease:  Lease{LeaseFixed, 4 * time.Second},
 			}),
 		},
 	}
@@ -276,6 +286,10 @@ vrrp_instance:
 		{"dev", func(c *Config) any { return c.Instances[a].Addresses[0].Interface }, "eth0", "eth0"},
 		{"-nodad", func(c *Config) any { return c.Instances[b].Addresses[0].DAD }, false, false},
 		{"dont_track_primary", func(c *Config) any { return c.Instances[a].DontTrackPrimary }, false, false},
+		{"vip_lease", func(c *Config) any { return c.Instances[a].VIPLease }, Lease{}, Lease{}},
+		{"handover", func(c *Config) any { return c.Instances[a].Handover }, true, true},
+		{"hold_on_mismatch", func(c *Config) any { return c.Instances[a].HoldOnMismatch }, true, true},
+		{"on_address_loss", func(c *Config) any { return c.Instances[a].ResignOnLoss }, false, false},
 	} {
 		if got := tt.value(lenient); got != tt.keepalived {
 			t.Errorf("%s in keepalived.conf: got %v, want %v", tt.keyword, got, tt.keepalived)

@@ -99,7 +99,7 @@ func (s *schema) blocks() []*block {
 // microseconds, so that nothing is shared between loads.
 func newSchema() *schema {
 	s := &schema{
-		global:  newBlock("global_defs", globalKeywords(), globalTrackingKeywords(), noSupport(unsupported, globalUnsupported()), noSupport(outOfScope, globalLVS())),
+		global:  newBlock("global_defs", globalKeywords(), ownershipKeywords("", func(d *decoder) *rawOwnership { return &d.global.own }), globalTrackingKeywords(), noSupport(unsupported, globalUnsupported()), noSupport(outOfScope, globalLVS())),
 		auth:    newBlock("authentication", authKeywords()),
 		group:   newBlock("vrrp_sync_group", groupKeywords(), noSupport(unsupported, groupUnsupported())),
 		script:  newBlock("vrrp_script", scriptKeywords()),
@@ -107,7 +107,7 @@ func newSchema() *schema {
 		process: newBlock("vrrp_track_process", processKeywords()),
 		file:    newBlock("vrrp_track_file", fileKeywords()),
 	}
-	s.instance = newBlock("vrrp_instance", instanceKeywords(s.auth), instanceTrackingKeywords(), noSupport(unsupported, instanceUnsupported()), noSupport(outOfScope, instanceLVS()))
+	s.instance = newBlock("vrrp_instance", instanceKeywords(s.auth), ownershipKeywords("the global ", func(d *decoder) *rawOwnership { return &d.inst.own }), instanceTrackingKeywords(), noSupport(unsupported, instanceUnsupported()), noSupport(outOfScope, instanceLVS()))
 	s.root = newBlock("", rootKeywords(s), noSupport(unsupported, rootUnsupported()), noSupport(outOfScope, rootLVS()))
 	return s
 }
@@ -264,6 +264,32 @@ func globalKeywords() []keyword {
 			differs: "keepalived's default is off, and then a missing interface stops it.",
 			set:     (*decoder).dynamicInterfaces,
 		},
+	}
+}
+
+// ownershipKeywords are the rows about who has the addresses when. up is nothing
+// in global_defs, and in an instance what is before the name of a keyword from
+// which it inherits.
+func ownershipKeywords(up string, to func(*decoder) *rawOwnership) []keyword {
+	m := func(name, def, doc, differs string) meta {
+		if up != "" {
+			return meta{up + "`" + name + "`", "As the global keyword.", ""}
+		}
+		return meta{def, doc, "keepalived does not have it: " + differs}
+	}
+	return []keyword{
+		value("vip_lease", "auto, off, or whole seconds, 1 s to 86400 s", parseLease, func(d *decoder) *opt[Lease] { return &to(d).lease },
+			m("vip_lease", "auto", "For how long after its last advert the kernel keeps the addresses of a master. vipd renews them; if it is killed, hangs or is stopped, the kernel removes them. auto: as many whole seconds as a backup waits before it takes over, but at least one.",
+				"when it dies, the addresses stay, and two routers answer.")),
+		boolean("handover", func(d *decoder) *opt[bool] { return &to(d).handover },
+			m("handover", "true", "A master that stops or gives way goes on to answer for its addresses until the next master has announced them, so that nobody has to wait.",
+				"the addresses are removed at once.")),
+		boolean("hold_on_mismatch", func(d *decoder) *opt[bool] { return &to(d).holdOnMismatch },
+			m("hold_on_mismatch", "true", "Do not take over while a master is heard whose interval or list of addresses differs, but is right in all else.",
+				"it takes over, and there are two masters.")),
+		value("on_address_loss", "restore or resign", parseAddressLoss, func(d *decoder) *opt[bool] { return &to(d).resignOnLoss },
+			m("on_address_loss", "restore", "What a master does when something else on the host removes one of its addresses: put it back, or become backup.",
+				"it becomes backup.")),
 	}
 }
 

@@ -66,6 +66,7 @@ It needs CAP_NET_ADMIN and CAP_NET_RAW.`,
 			err = daemon.Run(cmd.Context(), cfg, daemon.Options{
 				ConfigFile: absolute(from.file), RunDir: runDir, Version: versionText(), Log: log, Reload: signals.reload,
 				Dumps:            daemon.Dumps{Signals: signals.dumps},
+				Hurry:            hurry(cmd.Context()),
 				Load:             func() (*config.Config, config.Diagnostics, error) { return from.reread() },
 				BesideKeepalived: besideKeepalived,
 			})
@@ -238,65 +239,79 @@ func count(n int, what string) string {
 
 func statusCommand() *cobra.Command {
 	var runDir string
-	var asJSON, all bool
+	var asJSON, all, check bool
 	cmd := &cobra.Command{
-		Use:   "status [INSTANCE...]",
+		Use:   "status [NAME...]",
 		Short: "Show what a running vipd does, and why",
-		Args:  cobra.ArbitraryArgs,
+		Long: `Show what a running vipd does, and why: all of it, or the instances and sync
+groups of the given names.
+
+Exit codes: 0 it is shown, whatever it says; 1 with --check if not all is well,
+2 wrong usage, 3 no permission, 4 no vipd answers.`,
+		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, names []string) error {
 			ctx, cancel := context.WithTimeout(cmd.Context(), 10*time.Second)
 			defer cancel()
 			client := control.NewClient(runDir)
 			defer client.Close()
-			if asJSON && len(names) == 0 {
-				raw, err := client.StatusJSON(ctx)
-				if err != nil {
-					return err
-				}
-				return writeJSON(cmd.OutOrStdout(), raw)
-			}
-			status, err := client.Status(ctx)
+			raw, err := client.StatusJSON(ctx)
 			if err != nil {
 				return err
+			}
+			var status control.Status
+			if err := json.Unmarshal(raw, &status); err != nil {
+				return fmt.Errorf("reading the status: %w", err)
 			}
 			part, err := choose(status, names)
 			if err != nil {
 				return err
 			}
-			if asJSON {
-				return writeJSON(cmd.OutOrStdout(), part)
+			switch {
+			case asJSON && len(names) == 0: // with whatever a newer daemon added
+				err = writeJSON(cmd.OutOrStdout(), raw)
+			case asJSON:
+				err = writeJSON(cmd.OutOrStdout(), part)
+			default:
+				options := view.Terminal(os.Stdout)
+				options.All = all || len(names) > 0
+				err = view.RenderPart(cmd.OutOrStdout(), part, status, options)
 			}
-			options := view.Terminal(os.Stdout)
-			options.All = all || len(names) > 0
-			return view.RenderPart(cmd.OutOrStdout(), part, status, options)
+			if err == nil && check && !well(&part, len(names) == 0) {
+				return &exitError{code: exitNo}
+			}
+			return err
 		},
 	}
 	cmd.Flags().StringVar(&runDir, "run-dir", defaultRunDir, "`DIR` the daemon was started with")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the status as JSON")
 	cmd.Flags().BoolVarP(&all, "all", "a", false, "show every instance and every check in full")
+	cmd.Flags().BoolVar(&check, "check", false, "exit with 1 if anything is degraded, in fault, contested or not started")
 	return cmd
 }
 
-// choose returns a status with the instances of the given names, and the sync
-// groups and checks that matter to them; or with all if no name is given.
+// well reports whether all instances do what they are there for, and with whole
+// the daemon, too.
+func well(s *control.Status, whole bool) bool {
+	if whole && s.Daemon.Degraded {
+		return false
+	}
+	return !slices.ContainsFunc(s.Instances, func(in control.Instance) bool {
+		return in.Degraded || len(in.Faults) > 0 || len(in.Contested) > 0 || in.State != control.StateMaster && in.State != control.StateBackup
+	})
+}
+
+// choose returns a status with the instances that the given names stand for, and
+// the sync groups and checks that matter to them; or with all if no name is given.
 func choose(s control.Status, names []string) (control.Status, error) {
 	if len(names) == 0 {
 		return s, nil
 	}
-	var chosen []control.Instance
-	for _, name := range names {
-		found := false
-		for _, inst := range s.Instances {
-			if inst.Name == name {
-				chosen, found = append(chosen, inst), true
-			}
-		}
-		if !found {
-			return s, &exitError{exitUsage, fmt.Errorf("no instance is called %q", name)}
-		}
+	chosen, err := s.Resolve(names)
+	if err != nil {
+		return s, &exitError{exitUsage, err}
 	}
-	isChosen := func(name string) bool { return slices.Contains(names, name) }
-	s.Instances = chosen
+	isChosen := func(name string) bool { return slices.Contains(chosen, name) }
+	s.Instances = slices.DeleteFunc(slices.Clone(s.Instances), func(in control.Instance) bool { return !isChosen(in.Name) })
 	s.SyncGroups = slices.DeleteFunc(slices.Clone(s.SyncGroups), func(g control.SyncGroup) bool { return !slices.ContainsFunc(g.Members, isChosen) })
 	s.Checks = slices.DeleteFunc(slices.Clone(s.Checks), func(c control.Check) bool { return !slices.ContainsFunc(c.UsedBy, isChosen) })
 	return s, nil

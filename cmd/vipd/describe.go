@@ -3,7 +3,9 @@ package main
 import (
 	"fmt"
 	"io"
+	"maps"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,7 +21,7 @@ const maxEffects = 8
 func describe(w io.Writer, file string, cfg *config.Config) {
 	fmt.Fprintf(w, "%s: can run; %s\n", file, count(len(cfg.Instances), "instance"))
 	for i := range cfg.Instances {
-		describeInstance(w, &cfg.Instances[i])
+		describeInstance(w, cfg, &cfg.Instances[i])
 	}
 	for _, g := range cfg.SyncGroups {
 		fmt.Fprintf(w, "  sync group %s: %s\n", g.Name, together(g.Members))
@@ -37,7 +39,7 @@ func describe(w io.Writer, file string, cfg *config.Config) {
 	}
 }
 
-func describeInstance(w io.Writer, inst *config.Instance) {
+func describeInstance(w io.Writer, cfg *config.Config, inst *config.Instance) {
 	where := "on " + inst.Interface
 	if inst.Interface == "" {
 		where = "from " + inst.SourceIP.String()
@@ -51,12 +53,39 @@ func describeInstance(w io.Writer, inst *config.Instance) {
 	down := vrrp.MasterDownInterval(inst.Version, inst.Priority, inst.AdvertInterval, inst.DownTimerAdverts)
 	fmt.Fprintf(w, "    takes over after %s without an advertisement; holds %s\n",
 		down.Round(time.Millisecond), count(len(inst.Addresses)+len(inst.Excluded), "address"))
+	for _, line := range crash(cfg, inst) {
+		fmt.Fprintf(w, "    %s\n", line)
+	}
 	for _, t := range inst.Tracks {
 		if t.Kind == config.TrackInterface {
 			fmt.Fprintf(w, "    interface %s: %s\n", t.Name, effect(inst, &t, bothWays))
 		}
 	}
 	describeNotify(w, &inst.Notify)
+}
+
+// crash says what becomes of the addresses when this vipd is killed or hangs
+// while it is master.
+func crash(cfg *config.Config, inst *config.Instance) []string {
+	overlap, bounded := inst.LeaseOverlap()
+	if !bounded {
+		return []string{"if it dies as master, its addresses stay, and two routers answer until somebody removes them (vip_lease off)"}
+	}
+	line := fmt.Sprintf("if it dies as master, the kernel removes its addresses %s after the last advertisement, ", inst.LeaseLength())
+	if overlap > 0 {
+		line += "and two routers answer for at most " + overlap.String()
+	} else {
+		line += "before another router takes over"
+	}
+	lines := []string{line}
+	without := cfg.UnleasedIPv6()
+	for _, name := range slices.Sorted(maps.Keys(without)) {
+		on := func(a config.Address) bool { return a.Interface == name && a.Prefix.Addr().Is6() }
+		if slices.ContainsFunc(inst.Addresses, on) || slices.ContainsFunc(inst.Excluded, on) {
+			lines = append(lines, fmt.Sprintf("but its IPv6 addresses on %s stay, and two routers answer until somebody removes them: with more than %d there, none has a lease", name, config.MaxLeasedIPv6))
+		}
+	}
+	return lines
 }
 
 // describeNotify says which scripts are run when.

@@ -57,6 +57,15 @@ func runAsKeepalived(ctx context.Context, o *keepalivedOptions) error {
 	}
 	if o.signals != nil {
 		options.Reload, options.Dumps.Signals = o.signals.reload, o.signals.dumps
+		options.Hurry = hurry(ctx)
 	}
 	return daemon.Run(ctx, cfg, options)
+}
+
+// hurry returns where the signals arrive that come after the one that has ended the
+// context.
+func hurry(ctx context.Context) <-chan os.Signal {
+	c := make(chan os.Signal, 1)
+	context.AfterFunc(ctx, func() { signal.Notify(c, syscall.SIGTERM, syscall.SIGINT) })
+	return c
 }

@@ -122,7 +122,7 @@ Exit codes: 0 done, 1 the answer is no, 2 wrong usage or configuration,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return &exitError{exitUsage, fmt.Errorf("%w (see `%s --help`)", err, cmd.CommandPath())}
 	})
-	root.AddCommand(runCommand(), checkCommand(), convertCommand(), fmtCommand(), statusCommand(), reloadCommand(), versionCommand(), demoCommand(),
+	root.AddCommand(runCommand(), checkCommand(), convertCommand(), fmtCommand(), statusCommand(), reloadCommand(), failoverCommand(), versionCommand(), demoCommand(),
 		keepalivedCommand(ownHooks()))
 	usageErrors(root)
 	return root

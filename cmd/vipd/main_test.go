@@ -325,6 +325,17 @@ func described() *config.Config {
 		in.Notify = config.Notify{}
 		many = append(many, in)
 	}
+	fast, short, never := instance("VI_FAST", 100), instance("VI_SHORT", 100), instance("VI_NEVER", 100)
+	fast.AdvertInterval, short.VIPLease, never.VIPLease = 100*time.Millisecond, config.Lease{Mode: config.LeaseFixed, Length: 2 * time.Second}, config.Lease{Mode: config.LeaseOff}
+	crowd := instance("VI_CROWD", 100)
+	for i := range config.MaxLeasedIPv6 + 1 {
+		a := netip.AddrFrom16([16]byte{0: 0x20, 1: 0x01, 15: byte(i)})
+		crowd.Excluded = append(crowd.Excluded, config.Address{Prefix: netip.PrefixFrom(a, 64), Interface: "eth7"})
+	}
+	for _, in := range []*config.Instance{&fast, &short, &never, &crowd} {
+		in.Notify = config.Notify{}
+		many = append(many, *in)
+	}
 	return &config.Config{
 		Instances: append([]config.Instance{
 			instance("VI_1", 150,
@@ -423,6 +434,9 @@ func TestStatusOfAnInstanceLeavesOutWhatDoesNotMatterToIt(t *testing.T) {
 	}
 	if got, err := choose(s, nil); err != nil || len(got.Checks) != 3 {
 		t.Errorf("without a name chosen is %+v (%v)", got, err)
+	}
+	if got, err := choose(s, []string{"VG_2"}); err != nil || len(got.Instances) != 1 || got.Instances[0].Name != "VI_2" || len(got.Checks) != 2 {
+		t.Errorf("of a sync group chosen is %+v (%v)", got, err)
 	}
 	if _, err := choose(s, []string{"VI_9"}); exitCode(err) != exitUsage {
 		t.Errorf("for an unknown instance the error is %v", err)

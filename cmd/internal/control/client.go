@@ -1,6 +1,7 @@
 package control
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -94,18 +95,30 @@ func (c *Client) PID(ctx context.Context) (int, error) {
 }
 
 func (c *Client) get(ctx context.Context, path string, into any) error {
-	return c.ask(ctx, http.MethodGet, path, into)
+	return c.ask(ctx, http.MethodGet, path, nil, into)
 }
 
-func (c *Client) ask(ctx context.Context, method, path string, into any) error {
+// ask asks for a path; send, unless nil, is the document that goes with it.
+func (c *Client) ask(ctx context.Context, method, path string, send, into any) error {
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, requestTimeout)
 		defer cancel()
 	}
-	req, err := http.NewRequestWithContext(ctx, method, "http://vipd"+path, nil)
+	var content io.Reader
+	if send != nil {
+		b, err := json.Marshal(send)
+		if err != nil {
+			return fmt.Errorf("control: asking for %s: %w", path, err)
+		}
+		content = bytes.NewReader(b)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://vipd"+path, content)
 	if err != nil {
 		return fmt.Errorf("control: asking for %s: %w", path, err)
+	}
+	if send != nil {
+		req.Header.Set("Content-Type", "application/json")
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {

@@ -1,12 +1,15 @@
 package control
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -45,7 +48,12 @@ func Lock(runDir string) (io.Closer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("control: opening the lock file: %w", err)
 	}
-	switch err := flock(f); {
+	err = flock(f)
+	for began := time.Now(); errors.Is(err, unix.EWOULDBLOCK) && time.Since(began) < dyingTimeout && dying(readPID(f)); {
+		time.Sleep(dyingPoll)
+		err = flock(f)
+	}
+	switch {
 	case errors.Is(err, unix.EWOULDBLOCK):
 		defer f.Close()
 		return nil, &LockedError{RunDir: runDir, PID: readPID(f)}
@@ -53,11 +61,49 @@ func Lock(runDir string) (io.Closer, error) {
 		return nil, errors.Join(fmt.Errorf("control: locking %s: %w", f.Name(), err), f.Close())
 	}
 	// The number is for people and for LockedError; the lock itself is the
-	// kernel's and does not need it.
-	if err := writePID(f); err != nil {
-		return nil, errors.Join(fmt.Errorf("control: writing the lock file: %w", err), f.Close())
-	}
+	// kernel's and does not need it. So a full disk keeps nobody from starting.
+	_ = writePID(f)
 	return &lock{f}, nil
+}
+
+// A process that was killed holds its lock until the kernel has taken it down, which
+// is after whoever killed it thinks that it is gone.
+const (
+	dyingTimeout = 2 * time.Second
+	dyingPoll    = 10 * time.Millisecond
+)
+
+// dying reports whether a process has been killed, or is on its way out.
+func dying(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return errors.Is(err, fs.ErrNotExist)
+	}
+	// The name in parentheses may contain anything. After it come the state and, as
+	// the seventh, flags (proc_pid_stat(5)).
+	const exiting = 0x4 // PF_EXITING
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	if len(fields) < 7 {
+		return false
+	}
+	flags, _ := strconv.ParseUint(fields[6], 10, 64)
+	if fields[0] == "Z" || fields[0] == "X" || flags&exiting != 0 {
+		return true
+	}
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return errors.Is(err, fs.ErrNotExist)
+	}
+	for line := range strings.Lines(string(status)) {
+		key, mask, _ := strings.Cut(line, ":")
+		if key != "SigPnd" && key != "ShdPnd" {
+			continue
+		}
+		if pending, _ := strconv.ParseUint(strings.TrimSpace(mask), 16, 64); pending&(1<<(unix.SIGKILL-1)) != 0 {
+			return true
+		}
+	}
+	return false
 }
 
 func flock(f *os.File) error {
@@ -136,6 +182,16 @@ const claimBacklog = 16
 // The claim is an abstract unix socket: its name exists once per network
 // namespace and goes away with the process, however that ends.
 func Claim(iface string, family vrrp.Family, vrid uint8) (io.Closer, error) {
+	for began := time.Now(); ; time.Sleep(dyingPoll) {
+		c, err := tryClaim(iface, family, vrid)
+		taken, ok := errors.AsType[*ClaimedError](err)
+		if !ok || time.Since(began) > dyingTimeout || taken.PID > 0 && !dying(taken.PID) || taken.PID == 0 && time.Since(began) > dyingPoll {
+			return c, err
+		}
+	}
+}
+
+func tryClaim(iface string, family vrrp.Family, vrid uint8) (io.Closer, error) {
 	addr := &unix.SockaddrUnix{Name: claimName(iface, family, vrid)}
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {

@@ -53,6 +53,6 @@ func (c *Client) Reload(ctx context.Context, dryRun bool) (Reload, error) {
 		path += "?dry_run"
 	}
 	var r Reload
-	err := c.ask(ctx, http.MethodPost, path, &r)
+	err := c.ask(ctx, http.MethodPost, path, nil, &r)
 	return r, err
 }

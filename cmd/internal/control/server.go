@@ -194,6 +194,7 @@ func (s *Server) handler() http.Handler {
 	mux.HandleFunc("GET /v1/status", s.status)
 	mux.HandleFunc("GET /v1/version", s.version)
 	mux.HandleFunc("POST /v1/reload", s.reload)
+	mux.HandleFunc("POST /v1/failover", s.failover)
 	return gate(jsonErrors(mux))
 }
 

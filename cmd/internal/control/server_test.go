@@ -231,6 +231,7 @@ func TestEveryAnswerIsJSON(t *testing.T) {
 		{"GET", "/v2/status", 404, "not-found", ""},
 		{"POST", "/v1/status", 405, "method-not-allowed", "GET, HEAD"},
 		{"POST", "/v1/nothing", 404, "not-found", ""},
+		{"GET", "/v1/failover", 405, "method-not-allowed", "POST"},
 	} {
 		t.Run(tt.method+" "+tt.path, func(t *testing.T) {
 			resp, body := request(t, dial(t, runDir), tt.method, tt.path)
@@ -493,6 +494,7 @@ func TestWhoMayReadMayNotAct(t *testing.T) {
 	}{
 		{"GET", "/v1/status", 200},
 		{"POST", "/v1/status", 403},
+		{"POST", "/v1/failover", 403},
 		{"DELETE", "/v1/nothing", 403},
 	} {
 		var conn net.Conn

@@ -46,6 +46,8 @@ type Daemon struct {
 	Reasons  []string `json:"reasons"`
 	// Reload is what came of the last reload; absent if there was none.
 	Reload *Reload `json:"reload,omitempty"`
+	// Gaps are the times at which the process did not run at all.
+	Gaps Gaps `json:"gaps"`
 }
 
 // An Instance is one vrrp_instance.
@@ -108,7 +110,95 @@ type Instance struct {
 	// Advice is what is wrong with the configuration as far as only what was
 	// heard of other routers shows it, in sentences.
 	Advice []string `json:"advice"`
+
+	// Contested are the other routers that claim to be master, or to have the
+	// addresses, while this one is master. Only a master has any.
+	Contested []Rival `json:"contested"`
+	// Lease is what the kernel does with the addresses when this process does
+	// nothing any more. Absent if that is not known.
+	Lease *Lease `json:"lease,omitempty"`
+	// HandingOver is set while addresses are kept that another router is taking
+	// over.
+	HandingOver bool `json:"handing_over"`
+	// Yielded is set while the operator wants others to be master: after a
+	// failover, until it is master again or the failover is ended.
+	Yielded bool `json:"yielded"`
+	// Held is who keeps a backup from taking over although its configuration
+	// differs. Absent if nobody does.
+	Held *Held `json:"held,omitempty"`
+	// Gaps are the times for which the instance did not run although it should
+	// have.
+	Gaps Gaps `json:"gaps"`
+	// Events are what happened besides transitions, oldest first.
+	Events []Event `json:"events"`
 }
+
+// MaxEvents is how many events of an instance are kept.
+const MaxEvents = 64
+
+// A Rival is another router that owns what this one, as master, owns.
+type Rival struct {
+	// Address is where its advertisements come from, and Priority what they
+	// say; absent and 0 if only an announcement of an address was heard.
+	Address  netip.Addr `json:"address,omitzero"`
+	Priority uint8      `json:"priority"`
+	// MAC is the sender of such an announcement, and VIP what it announced.
+	MAC       string     `json:"mac,omitempty"`
+	VIP       netip.Addr `json:"vip,omitzero"`
+	Since     time.Time  `json:"since"`
+	LastHeard time.Time  `json:"last_heard"`
+}
+
+// A Lease is how long the kernel keeps the addresses of a master that does not
+// renew them any more.
+type Lease struct {
+	// Length is counted from the last advertisement; 0 if there is no lease.
+	Length Seconds `json:"length_seconds"`
+	// Overlap is for how long at most two routers answer for the addresses
+	// after this one died; it means nothing without a lease.
+	Overlap Seconds `json:"overlap_seconds"`
+	// Off is why all addresses, or some of them, have no lease.
+	Off string `json:"off,omitempty"`
+}
+
+// A Held is a router that is heard, and whose configuration differs.
+type Held struct {
+	Peer  netip.Addr `json:"peer"`
+	Until time.Time  `json:"until"` // at least, if it is not heard again
+}
+
+// Gaps are times for which something did not run: the host was suspended, or
+// too busy, or the process was stopped.
+type Gaps struct {
+	Count   uint64    `json:"count"`
+	Longest Seconds   `json:"longest_seconds"`
+	Last    time.Time `json:"last,omitzero"` // when the last one was noticed
+}
+
+// An Event is something that happened to an instance without its state having
+// to change.
+type Event struct {
+	At   time.Time `json:"at"`
+	Kind EventKind `json:"kind"`
+	Text string    `json:"text"` // a sentence fit for people
+}
+
+// An EventKind is a word fit for programs. Readers must expect words they do not
+// know.
+type EventKind string
+
+// The kinds of events.
+const (
+	EventContested       EventKind = "contested"
+	EventContestEnded    EventKind = "contest-ended"
+	EventGap             EventKind = "gap"
+	EventAddressRestored EventKind = "address-restored"
+	EventLeaseExpired    EventKind = "lease-expired"
+	EventResumed         EventKind = "resumed"
+	EventHandedOver      EventKind = "handed-over"
+	EventNobodyTookOver  EventKind = "nobody-took-over"
+	EventHeld            EventKind = "held"
+)
 
 // A Reason says what decided a transition.
 type Reason struct {
@@ -147,6 +237,9 @@ type Address struct {
 	Present bool `json:"present"`
 	// Error is why it could not be added or removed.
 	Error string `json:"error,omitempty"`
+	// Lease is what is left of its lifetime in the kernel; absent if it has
+	// none.
+	Lease Seconds `json:"lease_seconds,omitzero"`
 }
 
 // A Fault is one condition that keeps an instance out of the election.
@@ -189,6 +282,19 @@ type Counters struct {
 	// Restored are the addresses of a master that somebody else removed and
 	// that were put back.
 	Restored uint64 `json:"restored"`
+	// LeaseExpired are the addresses that the kernel removed because they were
+	// not renewed in time.
+	LeaseExpired uint64 `json:"lease_expired"`
+	// Resumed is how often it went on as master after the process died.
+	Resumed uint64 `json:"resumed"`
+	// HandedOver is how often the operator's failover made another router
+	// master.
+	HandedOver uint64 `json:"handed_over"`
+	// Contested is how often another router began to claim the addresses of
+	// this master.
+	Contested uint64 `json:"contested"`
+	// Gaps is how often it did not run for too long.
+	Gaps uint64 `json:"gaps"`
 }
 
 // A Transition is one change of state.
@@ -300,6 +406,8 @@ func (i Instance) plain() plainInstance {
 	i.Pending = list(i.Pending)
 	i.Notifications = notifications(i.Notifications)
 	i.Advice = list(i.Advice)
+	i.Contested = list(i.Contested)
+	i.Events = list(i.Events)
 	if i.Counters.Drops == nil {
 		i.Counters.Drops = map[string]uint64{}
 	}

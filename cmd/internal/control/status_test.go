@@ -31,6 +31,7 @@ func fullStatus() Status {
 				At: at(15), DryRun: true, ConfigFile: "/etc/vipd/vipd.yaml", Applied: true, Error: "an error",
 				Changes: []string{"VI_1: priority 100 -> 150"}, Diagnostics: []string{"a warning"},
 			},
+			Gaps: Gaps{Count: 1, Longest: Seconds(4 * time.Second), Last: at(16)},
 		},
 		Instances: []Instance{{
 			Name: "VI_1", Interface: "eth0", VRID: 51, Family: FamilyIPv4, Version: 3,
@@ -42,7 +43,7 @@ func fullStatus() Status {
 			Timers: Timers{MasterDownAt: at(3), AdvertAt: at(4), PreemptAt: at(5)},
 			Addresses: []Address{{
 				Address: netip.MustParsePrefix("192.0.2.10/24"), Interface: "eth0", Label: "eth0:1",
-				Advertised: true, Present: true, Error: "an error",
+				Advertised: true, Present: true, Error: "an error", Lease: Seconds(2500 * time.Millisecond),
 			}},
 			Degraded: true, DegradedText: "a text",
 			Faults:     []Fault{{Kind: "interface-down", Name: "eth0", Text: "interface eth0 is down", Since: at(6), Hint: "a hint"}},
@@ -50,6 +51,7 @@ func fullStatus() Status {
 			Counters: Counters{
 				Received: 1, Sent: 2, BecomeMaster: 3, ReleaseMaster: 4, PriorityZeroReceived: 5, PriorityZeroSent: 6,
 				Drops: map[string]uint64{"bad-checksum": 7}, SocketDrops: 8, UnknownVRID: 9, SendErrors: 10, AnnouncementsSent: 11, Restored: 2,
+				LeaseExpired: 12, Resumed: 13, HandedOver: 14, Contested: 15, Gaps: 16,
 			},
 			History:   []Transition{{At: at(8), From: StateInit, To: StateBackup, Reason: Reason{Kind: "startup", Text: "started"}}},
 			SyncGroup: "VG_1",
@@ -61,6 +63,15 @@ func fullStatus() Status {
 			Pending:       []string{"chk_db"},
 			Notifications: []Notification{fullNotification(at(10))},
 			Advice:        []string{"an advice"},
+			Contested: []Rival{{
+				Address: netip.MustParseAddr("192.0.2.3"), Priority: 120, MAC: "02:00:00:00:00:03", VIP: netip.MustParseAddr("192.0.2.10"),
+				Since: at(17), LastHeard: at(18),
+			}},
+			Lease:       &Lease{Length: Seconds(3 * time.Second), Overlap: Seconds(500 * time.Millisecond), Off: "a reason"},
+			HandingOver: true, Yielded: true,
+			Held:   &Held{Peer: netip.MustParseAddr("192.0.2.4"), Until: at(19)},
+			Gaps:   Gaps{Count: 2, Longest: Seconds(5 * time.Second), Last: at(20)},
+			Events: []Event{{At: at(21), Kind: EventContested, Text: "192.0.2.3, with priority 120, is master too"}},
 		}},
 		SyncGroups: []SyncGroup{{
 			Name: "VG_1", State: StateFault, Since: at(11), Reason: Reason{Kind: "fault", Text: "VI_2: interface eth1 is down"},

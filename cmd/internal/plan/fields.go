@@ -84,6 +84,10 @@ var keywords = map[string]string{
 	"Instance.TrackSourceIP":         "track_src_ip",
 	"Instance.Tracks":                "track", // by kind: see tracks
 	"Instance.SyncGroup":             "vrrp_sync_group",
+	"Instance.VIPLease":              "vip_lease",
+	"Instance.Handover":              "handover",
+	"Instance.HoldOnMismatch":        "hold_on_mismatch",
+	"Instance.ResignOnLoss":          "on_address_loss",
 	"Instance.Notify":                inside,
 	"Instance.NotifyPriorityChanges": "notify_priority_changes",
 	"Instance.SMTPAlert":             "smtp_alert",

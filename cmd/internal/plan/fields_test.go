@@ -142,6 +142,7 @@ func full() *config.Config {
 	fill(reflect.ValueOf(c).Elem())
 	c.Instances[0].Group = netip.MustParseAddr("224.0.0.18")
 	c.SyncGroups[0].Members = []string{c.Instances[0].Name}
+	c.Instances[0].VIPLease = config.Lease{Mode: config.LeaseFixed, Length: time.Second} // only that has a length
 	// The family is that of a gateway; one more, and it is IPv6.
 	c.Checks[0].ICMP.Address, c.Checks[0].ICMP.Family = netip.Addr{}, 5
 	return c

@@ -91,6 +91,10 @@ func TestThePlanSaysWhatChanges(t *testing.T) {
 		}, []string{"VI_1: virtual_ipaddress - 192.0.2.10/24 dev eth0, + 192.0.2.12/24 dev eth0"}},
 		{"the order of addresses", func(c *config.Config) { slices.Reverse(c.Instances[0].Addresses) },
 			[]string{"VI_1: virtual_ipaddress in another order"}},
+		{"who has the addresses when changes in place", func(c *config.Config) {
+			in := &c.Instances[2]
+			in.VIPLease, in.Handover, in.HoldOnMismatch, in.ResignOnLoss = config.Lease{Mode: config.LeaseFixed, Length: 4 * time.Second}, true, true, true
+		}, []string{"VI_3: vip_lease auto -> 4s", "VI_3: handover false -> true", "VI_3: hold_on_mismatch false -> true", "VI_3: on_address_loss restore -> resign"}},
 		{"an address is not advertised any more", func(c *config.Config) {
 			in := &c.Instances[0]
 			in.Addresses, in.Excluded = in.Addresses[:1], in.Addresses[1:]

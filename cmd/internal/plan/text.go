@@ -19,6 +19,8 @@ func text(name string, v reflect.Value) string {
 	switch name {
 	case "Instance.StartMaster":
 		return either(v.Bool(), "MASTER", "BACKUP")
+	case "Instance.ResignOnLoss":
+		return either(v.Bool(), "resign", "restore")
 	case "Script.IgnoreUnrunnable":
 		return either(v.Bool(), "ignore", "fail")
 	case "Global.RTPriority", "Mail.Port":

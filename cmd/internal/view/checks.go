@@ -645,7 +645,7 @@ func (p *printer) group(g *control.SyncGroup) {
 	for _, name := range g.Members {
 		s, st := name, plain
 		if in := p.instances[name]; in != nil {
-			s += " " + stateWord(in.State)
+			s += " " + stateOf(in)
 			if own := ownTrouble(in, g); own != "" {
 				s, st = s+": "+own, bad
 			}

@@ -47,6 +47,8 @@ const (
 	maxFull      = 8  // instances shown in full though they have nothing to report
 	maxAddresses = 20 // addresses of one instance; those in trouble are always shown first
 	maxHistory   = 4  // transitions before the present state
+	maxEvents    = 6  // other events
+	maxRivals    = 8  // other routers that own the same
 )
 
 // RenderStatus writes a status for an operator: a table if there are several
@@ -94,6 +96,9 @@ func RenderPart(w io.Writer, s, whole control.Status, o Options) error {
 
 // troubled reports whether an operator has to look at an instance.
 func troubled(in *control.Instance) bool {
+	if contested(in) || in.Yielded || in.Held != nil {
+		return true
+	}
 	if in.Degraded || len(in.Faults) > 0 || len(in.Mismatches) > 0 || len(in.Advice) > 0 || lastFailed(in.Notifications) {
 		return true
 	}
@@ -110,7 +115,7 @@ func misplaced(in *control.Instance, a control.Address) bool {
 	if in.State == control.StateMaster {
 		return !a.Present
 	}
-	return a.Present && !in.Owner
+	return a.Present && !in.Owner && !in.HandingOver
 }
 
 // A style is how a piece of text looks; its value is an ANSI SGR parameter.
@@ -234,6 +239,9 @@ func (p *printer) daemon(d control.Daemon) {
 	for _, r := range reasons {
 		p.paragraph("", 2, "degraded: "+r, alert)
 	}
+	if d.Gaps.Count > 0 {
+		p.paragraph("", 2, "stood still "+p.gapsText(d.Gaps), p.gapStyle(d.Gaps))
+	}
 }
 
 func (p *printer) table(ins []control.Instance) {
@@ -241,14 +249,14 @@ func (p *printer) table(ins []control.Instance) {
 	for i := range ins {
 		in := &ins[i]
 		rows = append(rows, []string{
-			instanceName(in), stateWord(in.State), p.since(in.Since), priorityShort(in), cmp.Or(clean(in.Interface), "-"),
+			instanceName(in), stateOf(in), p.since(in.Since), priorityShort(in), cmp.Or(clean(in.Interface), "-"),
 			fmt.Sprintf("%d %s", in.VRID, familyName(in.Family)), masterShort(in), presence(in), notes(in),
 		})
 	}
 	p.grid(rows, func(row, column int) style {
 		switch column {
 		case 1:
-			return stateStyle(ins[row-1].State)
+			return styleOf(&ins[row-1])
 		case len(rows[0]) - 1:
 			return alert
 		}
@@ -257,13 +265,14 @@ func (p *printer) table(ins []control.Instance) {
 }
 
 func (p *printer) instance(in *control.Instance) {
-	head := p.paint(instanceName(in), strong) + "  " + p.paint(stateWord(in.State), stateStyle(in.State))
+	head := p.paint(instanceName(in), strong) + "  " + p.paint(stateOf(in), styleOf(in))
 	if !in.Since.IsZero() {
 		head += fmt.Sprintf(" for %s, since %s", p.since(in.Since), p.stamp(in.Since))
 	}
 	p.b.WriteString(head + "\n")
 
 	p.row("why", why(in.Reason, in.State), plain)
+	p.ownership(in)
 	p.faults(in)
 	if waits(in) {
 		p.row("waits", strings.TrimPrefix(waitsFor(in), "waits ")+"; it does not take part until then", alert)
@@ -297,10 +306,13 @@ func (p *printer) instance(in *control.Instance) {
 		p.row("sync group", p.groupOf(in), plain)
 	}
 	p.row("router", router(in), plain)
+	p.lease(in.Lease)
 	p.addresses(in)
 	p.counters(in.Counters)
+	p.gaps(in.Gaps)
 	p.notifications(in.Notifications)
 	p.history(in.History)
+	p.events(in.Events)
 }
 
 func (p *printer) groupOf(in *control.Instance) string {
@@ -422,7 +434,31 @@ func (p *printer) counters(c control.Counters) {
 	}
 	p.row("packets", s, plain)
 	if c.Restored > 0 {
-		p.row("restored", fmt.Sprintf("%d addresses that something else on this host had removed", c.Restored), alert)
+		what := "1 address"
+		if c.Restored > 1 {
+			what = fmt.Sprintf("%d addresses", c.Restored)
+		}
+		p.row("restored", what+" that something else on this host had removed", alert)
+	}
+
+	if c.LeaseExpired > 0 {
+		p.row("expired", fmt.Sprintf("%s not renewed in time, and removed by the kernel", wereCount(c.LeaseExpired)), alert)
+	}
+	var past []string
+	for _, l := range []struct {
+		n    uint64
+		text string
+	}{
+		{c.Contested, "contested "},
+		{c.HandedOver, "handed over by the operator "},
+		{c.Resumed, "resumed after the process had died "},
+	} {
+		if l.n > 0 {
+			past = append(past, l.text+times(l.n))
+		}
+	}
+	if len(past) > 0 {
+		p.row("so far", strings.Join(past, ", "), plain)
 	}
 
 	var drops []string

@@ -113,6 +113,64 @@ func owner() control.Instance {
 	return in
 }
 
+// contestedMaster returns one that two others contest, one of which is only seen
+// to answer for an address.
+func contestedMaster() control.Instance {
+	in := master()
+	in.Name = "VI_CONTESTED"
+	in.Contested = []control.Rival{
+		{Address: netip.MustParseAddr("192.0.2.2"), Priority: 100, MAC: "02:00:00:00:00:02", VIP: netip.MustParseAddr("192.0.2.10"), Since: ago(12 * time.Second), LastHeard: ago(300 * time.Millisecond)},
+		{MAC: "02:00:00:00:00:99", VIP: netip.MustParseAddr("192.0.2.11"), Since: ago(2 * time.Second), LastHeard: ago(time.Second)},
+	}
+	in.Lease = &control.Lease{Length: control.Seconds(3 * time.Second), Overlap: control.Seconds(500 * time.Millisecond)}
+	for i := range in.Addresses {
+		in.Addresses[i].Lease = control.Seconds(2600 * time.Millisecond)
+	}
+	in.Gaps = control.Gaps{Count: 2, Longest: control.Seconds(4200 * time.Millisecond), Last: ago(3 * time.Minute)}
+	in.Counters.LeaseExpired, in.Counters.Resumed, in.Counters.HandedOver, in.Counters.Contested, in.Counters.Restored = 2, 1, 3, 4, 1
+	for i, e := range []control.Event{
+		{Kind: control.EventHeld, Text: "too long ago to be shown"},
+		{Kind: control.EventResumed, Text: "goes on as master after a restart"},
+		{Kind: control.EventAddressRestored, Text: "192.0.2.10/24 was removed by something else on this host, and put back"},
+		{Kind: control.EventLeaseExpired, Text: "was not alive for so long that the kernel removed 192.0.2.10"},
+		{Kind: control.EventGap, Text: "did not run for 4.2s"},
+		{Kind: control.EventNobodyTookOver},
+		{Kind: control.EventContested, Text: "192.0.2.2, with priority 100, is master too"},
+	} {
+		e.At = ago(time.Duration(70-10*i) * time.Second)
+		in.Events = append(in.Events, e)
+	}
+	return in
+}
+
+// handingOver returns one whose mastership another one takes over.
+func handingOver() control.Instance {
+	in := master()
+	in.Name, in.History, in.HandingOver, in.Yielded = "VI 2", nil, true, true
+	in.Lease = &control.Lease{Length: control.Seconds(2 * time.Second)}
+	return in
+}
+
+// yielded returns a backup that keeps what it has for a moment yet.
+func yielded() control.Instance {
+	in := backup()
+	in.Name, in.HandingOver, in.Yielded = "VI_YIELDED", true, true
+	in.Addresses[0].Present = true
+	in.Lease = &control.Lease{Off: "vip_lease is off"}
+	return in
+}
+
+// held returns one that would take over if the master were none.
+func held() control.Instance {
+	in := backup()
+	in.Name = "VI_HELD"
+	in.Held = &control.Held{Peer: netip.MustParseAddr("fe80::2"), Until: now().Add(2800 * time.Millisecond)}
+	in.Mismatches = []control.Mismatch{{Peer: netip.MustParseAddr("fe80::2"), Text: "it advertises 2001:db8::11, which this node does not have"}}
+	in.Lease = &control.Lease{Length: control.Seconds(time.Second), Overlap: control.Seconds(1100 * time.Millisecond), Off: "150 IPv6 addresses on eth0.100 have none"}
+	in.Gaps = control.Gaps{Count: 1, Longest: control.Seconds(90 * time.Second), Last: ago(50 * time.Hour)}
+	return in
+}
+
 func many(n int) []control.Instance {
 	ins := make([]control.Instance, n)
 	for i := range ins {
@@ -140,11 +198,18 @@ func TestStatusReadsAsInTheGoldenFiles(t *testing.T) {
 	hostile := backup()
 	hostile.Name, hostile.Reason.Text = "VI_\x1b[2J", "line\nfeed \x1b]0;title\x07 \xff and \u202e"
 
+	paused := daemon()
+	paused.RunDir, paused.Gaps = "/run/other", control.Gaps{Count: 1, Longest: control.Seconds(31 * time.Second), Last: ago(4 * time.Hour)}
+
 	tests := []struct {
 		name string
 		s    control.Status
 		o    Options
 	}{
+		{"a contested master", control.Status{Daemon: paused, Instances: []control.Instance{contestedMaster()}}, Options{}},
+		{"who has the addresses when", control.Status{Daemon: paused, Instances: []control.Instance{contestedMaster(), handingOver(), yielded(), held()}}, Options{}},
+		{"a contested master in colour", control.Status{Daemon: daemon(), Instances: []control.Instance{contestedMaster(), yielded()}}, Options{Color: true}},
+		{"a contested master on a narrow terminal", control.Status{Daemon: daemon(), Instances: []control.Instance{contestedMaster()}}, Options{Width: 72}},
 		{"no instance", control.Status{Daemon: daemon()}, Options{}},
 		{"one master", control.Status{Daemon: daemon(), Instances: []control.Instance{master()}}, Options{}},
 		{"one master in colour", control.Status{Daemon: daemon(), Instances: []control.Instance{master()}}, Options{Color: true}},

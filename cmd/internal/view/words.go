@@ -81,6 +81,18 @@ func notes(in *control.Instance) string {
 	for _, f := range in.Faults {
 		s = append(s, strings.TrimSpace(clean(f.Kind)+" "+clean(f.Name)))
 	}
+	if contested(in) {
+		s = append(s, "contested by "+rivalName(in.Contested[0]))
+	}
+	if in.HandingOver {
+		s = append(s, "handing over")
+	}
+	if in.Yielded {
+		s = append(s, "left to others by the operator")
+	}
+	if in.Held != nil {
+		s = append(s, fmt.Sprintf("held by %s", in.Held.Peer))
+	}
 	if waits(in) {
 		s = append(s, waitsFor(in))
 	}
@@ -166,6 +178,11 @@ func addressState(in *control.Instance, a control.Address) string {
 	switch {
 	case in.State == control.StateMaster && a.Present:
 		s = "present"
+		if a.Lease > 0 {
+			s += ", for " + short(a.Lease.Duration()) + " unless renewed"
+		}
+	case in.HandingOver && a.Present:
+		s = "present until the new master has announced it"
 	case in.State == control.StateMaster:
 		s = "MISSING"
 	case a.Present && in.Owner:
