@@ -21,15 +21,16 @@ const module = "vipd"
 // libraries says what of ours each importable package may know, directly or
 // through others. A new package outside cmd needs a row.
 var libraries = map[string][]string{
-	"vrrp":            {},
-	"vrrp/vrrpconn":   {"vrrp"},
-	"vrrp/vrrptest":   {"vrrp", "vrrp/vrrpconn"},
-	"arp":             {},
-	"netif":           {},
-	"netif/netiftest": {"netif"},
-	"checks":          {"checks/command"},
-	"checks/command":  {},
-	"config":          {"vrrp"},
+	"vrrp":              {},
+	"vrrp/vrrpconn":     {"vrrp"},
+	"vrrp/vrrptest":     {"vrrp", "vrrp/vrrpconn"},
+	"vrrp/vrrptest/sim": {"vrrp", "vrrp/vrrpconn", "vrrp/vrrptest", "arp"},
+	"arp":               {},
+	"netif":             {},
+	"netif/netiftest":   {"netif"},
+	"checks":            {"checks/command"},
+	"checks/command":    {},
+	"config":            {"vrrp"},
 }
 
 // A listed is a package as `go list` tells of it.

@@ -100,7 +100,9 @@ func run(t *testing.T, text string, c *config.Config) (dump, log string) {
 		}
 		return false
 	})
-	return string(data), k.Log()
+	log = k.Log()
+	k.Kill(t) // an end in good order takes it a second
+	return string(data), log
 }
 
 // dumps returns the files with the data of the VRRP process.

@@ -260,6 +260,11 @@ func (g *garper) send(h *herald) {
 // transmit sends one announcement for each address, in order: neighbours of one
 // family on one interface share a call.
 func (g *garper) transmit(inst *instance, addrs []vrrp.Address) {
+	if !inst.lively() {
+		// The process was stopped, and goes on to do what is overdue: the addresses
+		// may be another router's by now. The loop will find out.
+		return
+	}
 	for len(addrs) > 0 {
 		iface, family := addrs[0].Interface, vrrp.FamilyOf(addrs[0].IP)
 		n := 1

@@ -38,8 +38,10 @@ type Options struct {
 	// error there is none that could run.
 	Load func() (*config.Config, config.Diagnostics, error)
 	// Reload, unless nil, asks for that.
-	Reload  <-chan os.Signal
-	Dumps   Dumps
+	Reload <-chan os.Signal
+	Dumps  Dumps
+	// Hurry, unless nil, cuts the hand-over at the end short.
+	Hurry   <-chan os.Signal
 	RunDir  string // made if missing
 	Version string
 	Log     *slog.Logger
@@ -60,9 +62,10 @@ type Daemon struct {
 	global  atomic.Pointer[config.Global] // of the configuration that runs
 	running context.Context               // ends with the daemon
 
-	reloading sync.Mutex  // held by who changes what follows; from the beginning until all runs
-	ending    bool        // nothing changes any more
-	claims    []io.Closer // of the virtual routers
+	reloading sync.Mutex    // held by who changes what follows; from the beginning until all runs
+	ending    bool          // nothing changes any more
+	stopping  chan struct{} // closed before that: whoever holds reloading is to hurry
+	claims    []io.Closer   // of the virtual routers
 	programs  *programs
 
 	// changing is held while instances are on their way from one configuration
@@ -79,16 +82,23 @@ type Daemon struct {
 	trackers *trackers
 	told     *notifications
 
-	keeper  *keeper
-	garper  *garper
-	links   *links
-	journal *journal
+	resuming   map[string]bool // instances that go on as masters
+	listed     time.Duration   // when the addresses had not been looked at yet, on the kernel's clock
+	unrecorded string          // why there is no record for after a crash
+
+	keeper      *keeper
+	garper      *garper
+	sentinel    *sentinel
+	secondaries *secondaries // the keeper's goroutine's, once that runs
+	neighbors   *neighbors
+	links       *links
+	journal     *journal
 }
 
 // Run runs the configuration until ctx ends, then gives up every mastership,
 // takes all addresses away and returns nil. Any other end is an error.
 func Run(ctx context.Context, cfg *config.Config, opts Options) (err error) {
-	d := &Daemon{cfg: cfg, opts: opts, log: opts.Log, started: time.Now()}
+	d := &Daemon{cfg: cfg, opts: opts, log: opts.Log, started: time.Now(), stopping: make(chan struct{})}
 	if err := checkCapabilities(); err != nil {
 		return err
 	}
@@ -128,6 +138,7 @@ func Run(ctx context.Context, cfg *config.Config, opts Options) (err error) {
 		return err
 	}
 	closers = append(closers, handle)
+	d.listed = netif.KernelClock()
 	watcher, err := netif.Watch(context.WithoutCancel(ctx))
 	if err != nil {
 		return err
@@ -158,7 +169,7 @@ func saveMemory() {
 
 // build makes the loops and effectors and cleans up after an earlier run.
 func (d *Daemon) build(handle *netif.Handle, watcher *netif.Watcher) error {
-	table := secondaries{handle, d.log}
+	table := newSecondaries(handle, d.log)
 	snapshot := watcher.Snapshot()
 	var wanted []netif.Address
 	for _, inst := range d.cfg.Instances {
@@ -168,15 +179,41 @@ func (d *Daemon) build(handle *netif.Handle, watcher *netif.Watcher) error {
 			}
 		}
 	}
-	j, err := openJournal(d.opts.RunDir, d.log, table, finder(snapshot), wanted)
-	if err != nil {
-		return err
+	find := finder(snapshot)
+	was := readJournal(journalPath(d.opts.RunDir), d.log)
+	for _, iface := range was.Promoted {
+		table.changed[iface] = true // by a run that could not put it back
+	}
+	var kept map[vrrp.Address]bool
+	d.resuming, kept = resumable(d.cfg, was, find, d.listed)
+	j := openJournal(d.opts.RunDir, d.log, table, find, was, kept, wanted)
+	j.promoted = table.unprotected(wanted)
+	j.run(journalRouters(d.cfg))
+	if err := j.write(); err != nil {
+		// Without a record a crash cannot be cleaned up after; the leases of the
+		// addresses do that in time.
+		d.unrecorded = err.Error()
+		d.log.Error("cannot record which addresses are vipd's: after a crash they stay until their lease ends", "error", err)
 	}
 	d.journal = j
 	d.keeper = newKeeper(d.log, table, j)
 	d.links = &links{watcher: watcher, journal: j, last: make(map[*instance]linkView)}
+	d.links.current.Store(snapshot)
 	handle.LookIn(d.links.link)
+	table.index = func(iface string) int {
+		link, _ := d.links.link(iface)
+		return link.Index
+	}
+	table.prepare(d.leasedAddresses())
+	d.secondaries = table
 	d.keeper.links = d.links.current.Load
+	d.keeper.usable = func() func(vrrp.Address) bool {
+		find := finder(watcher.Snapshot())
+		return func(a vrrp.Address) bool {
+			p, ok := find(a)
+			return ok && p.Usable()
+		}
+	}
 	d.garper = newGarper(d.log, d.links.announceLink,
 		func(index int) (frameSender, error) { return arp.Open(index) },
 		func(string) (time.Duration, time.Duration) {
@@ -184,11 +221,16 @@ func (d *Daemon) build(handle *netif.Handle, watcher *netif.Watcher) error {
 			return g.GARPInterval, g.GNAInterval
 		})
 	d.links.garper = d.garper
+	d.sentinel = newSentinel(d.log, func(index int) (claimListener, error) { return arp.Listen(index) })
+	d.links.sentinel = d.sentinel
+	d.neighbors = &neighbors{links: d.links.link}
+	var err error
 	if d.told, err = newNotifications(d.cfg, d.programs, d.log, nil); err != nil {
 		return err
 	}
 	byName := make(map[string]*loop)
 	names := loopNames(d.cfg)
+	crowded := d.cfg.UnleasedIPv6()
 	for _, cfg := range d.cfg.Instances {
 		name := names[cfg.Name]
 		l := byName[name]
@@ -200,7 +242,8 @@ func (d *Daemon) build(handle *netif.Handle, watcher *netif.Watcher) error {
 			d.loops = append(d.loops, l)
 		}
 		inst := newInstance(cfg, l, d.log)
-		inst.told = d.told
+		inst.unleased = crowded
+		inst.told, inst.neighbor = d.told, d.neighbors.find
 		l.instances = append(l.instances, inst)
 		d.instances = append(d.instances, inst)
 	}
@@ -220,6 +263,22 @@ func (d *Daemon) build(handle *netif.Handle, watcher *netif.Watcher) error {
 	return nil
 }
 
+// leasedAddresses returns the addresses that may get a lease.
+func (d *Daemon) leasedAddresses() (out []netif.Address) {
+	for i := range d.cfg.Instances {
+		inst := &d.cfg.Instances[i]
+		if inst.LeaseLength() == 0 {
+			continue
+		}
+		for _, set := range [][]config.Address{inst.Addresses, inst.Excluded} {
+			for _, a := range set {
+				out = append(out, kernelAddress(a))
+			}
+		}
+	}
+	return out
+}
+
 // serve starts everything, waits for the end, and takes everything down in
 // order: machines, addresses, effectors, loops.
 func (d *Daemon) serve(ctx context.Context, server *control.Server) error {
@@ -230,12 +289,15 @@ func (d *Daemon) serve(ctx context.Context, server *control.Server) error {
 	group, failed := errgroup.WithContext(inner)
 	go d.keeper.run(inner)
 	go d.garper.run(inner)
+	go d.sentinel.run(inner)
 	for _, l := range d.loops {
 		go l.run()
 	}
 	group.Go(func() error { return server.Run(inner) })
 	group.Go(func() error { return (&dumper{d: d}).run(inner) })
 	go d.programs.reapOrphans(inner)
+	d.links.look()
+	d.resume(d.resuming)
 	d.runScript(ctx, "startup_script", d.cfg.Global.StartupScript, d.cfg.Global.StartupScriptTimeout)
 	// Machines learn of their interfaces and of what they track before they
 	// start, so that one whose interface is down is in fault from the beginning.
@@ -276,6 +338,7 @@ func (d *Daemon) serve(ctx context.Context, server *control.Server) error {
 	case <-ctx.Done():
 	case <-failed.Done():
 	}
+	close(d.stopping)
 	d.reloading.Lock() // the last one ends first, and there is no other
 	d.ending = true
 	d.reloading.Unlock()
@@ -283,6 +346,7 @@ func (d *Daemon) serve(ctx context.Context, server *control.Server) error {
 	watchesEnd := d.trackers.end(nil)
 	stopped := d.opts.KeepAddresses || d.shutdown()
 	if d.opts.KeepAddresses {
+		d.keeper.keepForGood()
 		d.log.Info("stopped; the addresses stay where they are")
 	}
 	for _, l := range d.loops {
@@ -296,13 +360,14 @@ func (d *Daemon) serve(ctx context.Context, server *control.Server) error {
 	watchesEnd()
 	cancel()
 	end := time.After(loopEndTimeout)
-	for _, ended := range []<-chan struct{}{d.keeper.ended, d.garper.ended} {
+	for _, ended := range []<-chan struct{}{d.keeper.ended, d.garper.ended, d.sentinel.ended} {
 		select {
 		case <-ended:
 		case <-end:
 			d.log.Error("the kernel does not answer; not waiting for it any longer")
 		}
 	}
+	d.neighbors.close()
 	err := group.Wait()
 	if errors.Is(err, context.Canceled) {
 		return nil
@@ -328,24 +393,46 @@ func (d *Daemon) runScript(ctx context.Context, what string, c *config.Command, 
 	}
 }
 
-// shutdown has every machine give up and waits until its addresses are gone. It
+// handoverTimeout returns how long the hand-over of instances takes at most.
+func handoverTimeout(instances []*instance) time.Duration {
+	const most, margin = 20 * time.Second, 500 * time.Millisecond
+	var longest time.Duration
+	for _, inst := range instances {
+		if cfg := &inst.shared().cfg; cfg.Handover {
+			longest = max(longest, min(vrrp.SkewTime(cfg.Version, 0, cfg.AdvertInterval), most)+margin)
+		}
+	}
+	return longest
+}
+
+// shutdown has every machine hand over and waits until its addresses are gone. It
 // reports whether all loops have done so.
 func (d *Daemon) shutdown() bool {
-	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), handoverTimeout(d.instances)+stopTimeout)
 	defer cancel()
-	stopped := make(chan struct{}, len(d.loops))
+	d.journal.end()
+	stopped := make(chan struct{}, len(d.instances))
 	for _, l := range d.loops {
 		l.post(func() {
 			for _, inst := range l.instances {
 				l.step(inst, time.Now(), vrrp.Shutdown{})
+				l.afterHandover(inst, func() { stopped <- struct{}{} })
 			}
-			// In the next turn: by then the actions of this one are under way.
-			l.post(func() { stopped <- struct{}{} })
 		})
 	}
-	for range d.loops {
+	for left := len(d.instances); left > 0; {
 		select {
 		case <-stopped:
+			left--
+		case <-d.opts.Hurry:
+			d.log.Warn("told again to stop: giving the addresses up without waiting for another router")
+			for _, l := range d.loops {
+				l.post(func() {
+					for _, inst := range l.instances {
+						l.step(inst, time.Now(), vrrp.Shutdown{})
+					}
+				})
+			}
 		case <-ctx.Done():
 			d.log.Error("a protocol loop does not stop; addresses may be left", "after", stopTimeout)
 			return false
@@ -356,6 +443,7 @@ func (d *Daemon) shutdown() bool {
 		return true
 	}
 	d.journal.remove()
+	d.keeper.finish(d.secondaries.putBack)
 	d.log.Info("stopped")
 	return true
 }

@@ -22,12 +22,13 @@ import (
 
 // A fakeTable stands in for the kernel's addresses.
 type fakeTable struct {
-	mu      sync.Mutex
-	present []netip.Prefix
-	refuse  map[netip.Prefix]error
-	batches []int
-	slow    time.Duration // how long each batch takes
-	keep    error         // why nothing can be removed
+	mu       sync.Mutex
+	present  []netip.Prefix
+	refuse   map[netip.Prefix]error
+	batches  []int
+	slow     time.Duration // how long each batch takes
+	keep     error         // why nothing can be removed
+	renewals []renewed
 }
 
 func (f *fakeTable) Add(addrs []netif.Address) []netif.Result {
@@ -65,6 +66,30 @@ func (f *fakeTable) Remove(addrs []netif.Address) []netif.Result {
 	return make([]netif.Result, len(addrs))
 }
 
+func (f *fakeTable) RenewFunc(addrs []netif.Address, still func() bool) []netif.Result {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	out := make([]netif.Result, len(addrs))
+	for i, a := range addrs {
+		switch {
+		case still != nil && !still():
+			out[i].Err = netif.ErrCalledOff
+		case !slices.Contains(f.present, a.Prefix):
+			out[i].Err = netif.ErrNotPresent
+		default:
+			f.renewals = append(f.renewals, renewed{time.Since(bubbleStart), a.Prefix, a.ValidLifetime})
+		}
+	}
+	return out
+}
+
+// A renewed is one renewal of a lease.
+type renewed struct {
+	at       time.Duration
+	prefix   netip.Prefix
+	lifetime time.Duration
+}
+
 func (f *fakeTable) list() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -81,7 +106,7 @@ func (f *fakeTable) finder(protocol uint8) addressFinder {
 	return func(a vrrp.Address) (netif.PresentAddress, bool) {
 		for _, p := range f.present {
 			if p.Addr() == a.IP {
-				return netif.PresentAddress{Prefix: p, Protocol: protocol}, true
+				return netif.PresentAddress{Prefix: p, Protocol: protocol, Valid: netif.Forever}, true
 			}
 		}
 		return netif.PresentAddress{}, false
@@ -294,6 +319,16 @@ func TestGivingUpInTheMiddleOfAddingLeavesNothing(t *testing.T) {
 	})
 }
 
+// reopen does with the journal what a start does.
+func reopen(t *testing.T, dir string, table addressTable, find addressFinder, wanted []netif.Address) *journal {
+	t.Helper()
+	j := openJournal(dir, quiet(), table, find, readJournal(journalPath(dir), quiet()), nil, wanted)
+	if err := j.write(); err != nil {
+		t.Fatal(err)
+	}
+	return j
+}
+
 // TestTheJournalCleansUpWhatItRecordedAndNothingElse starts after a crash that
 // left one of vipd's addresses, on a host with an address of its own.
 func TestTheJournalCleansUpWhatItRecordedAndNothingElse(t *testing.T) {
@@ -307,15 +342,10 @@ func TestTheJournalCleansUpWhatItRecordedAndNothingElse(t *testing.T) {
 	dir := t.TempDir()
 	table := &fakeTable{present: prefixes(own)}
 	find := table.finder(netif.Protocol)
-	if _, err := openJournal(dir, quiet(), table, find, wanted()); err != nil {
-		t.Fatal(err)
-	}
+	reopen(t, dir, table, find, wanted())
 	// The crash.
 	table.present = prefixes(ours, own, "192.0.2.200/24")
-	j, err := openJournal(dir, quiet(), table, find, wanted())
-	if err != nil {
-		t.Fatal(err)
-	}
+	j := reopen(t, dir, table, find, wanted())
 	if got := table.list(); !slices.Equal(got, []string{own, "192.0.2.200/24"}) {
 		t.Errorf("after cleaning up the host has %v", got)
 	}
@@ -340,13 +370,9 @@ func TestAnAddressThatSomebodyElseAddedIsNotCleanedUp(t *testing.T) {
 	table := &fakeTable{}
 	wanted := []netif.Address{{Prefix: prefixes("192.0.2.10/24")[0], Interface: "eth0"}}
 	const byNobody = 0
-	if _, err := openJournal(dir, quiet(), table, table.finder(byNobody), wanted); err != nil {
-		t.Fatal(err)
-	}
+	reopen(t, dir, table, table.finder(byNobody), wanted)
 	table.present = prefixes("192.0.2.10/24")
-	if _, err := openJournal(dir, quiet(), table, table.finder(byNobody), wanted); err != nil {
-		t.Fatal(err)
-	}
+	reopen(t, dir, table, table.finder(byNobody), wanted)
 	if len(table.present) != 1 {
 		t.Error("the address was removed")
 	}
@@ -403,9 +429,7 @@ func TestAJournalThatCannotBeTrustedRemovesNothing(t *testing.T) {
 				t.Fatal(err)
 			}
 			table := &fakeTable{present: prefixes("192.0.2.10/24")}
-			if _, err := openJournal(dir, quiet(), table, table.finder(netif.Protocol), nil); err != nil {
-				t.Fatal(err)
-			}
+			reopen(t, dir, table, table.finder(netif.Protocol), nil)
 			if len(table.present) != 1 {
 				t.Error("an address was removed")
 			}

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net/netip"
 	"slices"
 	"sync/atomic"
 	"time"
 
+	"vipd/cmd/internal/control"
 	"vipd/cmd/internal/logging"
 	"vipd/cmd/internal/notify"
 	"vipd/config"
@@ -33,6 +35,9 @@ type instance struct {
 	home      atomic.Pointer[loop]
 	announced announceCount
 	current   atomic.Pointer[settings]
+	born      time.Time    // what the next two count from
+	spoke     atomic.Int64 // when the last advertisement got out; 0: none has
+	leased    atomic.Int64 // when the first of its addresses is gone unless renewed; 0: none is
 
 	m      *vrrp.Machine
 	group  *syncGroup // nil: none
@@ -47,8 +52,9 @@ type instance struct {
 	socketRetries bool // a timer runs
 	advertised    int  // how many of order are advertised: what fits the MTU
 
-	removing bool // the configuration does not have it any more
-	gone     bool // and it has ended
+	removing bool          // the configuration does not have it any more
+	gone     bool          // and it has ended
+	departed chan struct{} // closed then
 
 	heapAt int // index in the loop's heap, -1 when not in it
 	wakeAt time.Time
@@ -61,21 +67,37 @@ type instance struct {
 	settled bool           // they are, and the event waits for others of the group
 
 	counters   counters
-	seen       map[vrrp.Address]time.Time // ready addresses: zero when the kernel has shown them, else since when it has not
-	restores   int                        // how often addresses were put back, lately
-	restoredAt time.Time                  // and when last
-	reformed   time.Time                  // when a reload last changed the form of addresses: one may be gone for a moment
-	looksAgain bool                       // a timer runs for those that were not shown
+	seen       map[vrrp.Address]sighting // of the addresses that are in place
+	restores   int                       // how often addresses were put back, lately
+	restoredAt time.Time                 // and when last
+	reformed   time.Time                 // when a reload last changed the form of addresses: one may be gone for a moment
+	looksAgain bool                      // a timer runs for those that were not shown
 	mismatches map[netip.Addr]mismatch
 	refused    map[netip.Addr]refusal
 	faultSince map[faultKey]time.Time
 	heard      map[netip.Addr]heardPeer
 	advised    string // the advice that was logged last
+	events     []control.Event
+	gaps       control.Gaps
+	macs       map[netip.Addr]vrrp.MAC                              // of rivals
+	neighbor   func(iface string, addr netip.Addr) (vrrp.MAC, bool) // finds them out; nil: nobody can
 	history    []passed
 	once       *logging.Limiter // for what is wrong with datagrams
 	notes      *logging.Limiter // for what the machine notes: not to be crowded out
 	sendErrors map[string]int   // how often each was met, until an advertisement gets out
 	sendFails  bool             // the last advertisement did not get out
+	muteSince  time.Time        // since when none does
+	muteLast   time.Time        // when that was seen last
+	muteUntil  time.Time        // for so long it is in fault for that
+	muteTries  int              // how often in a row
+	muteError  error
+}
+
+// A sighting is what the kernel has shown of an address that is in place.
+type sighting struct {
+	missed  time.Time     // since when it should have shown it; zero: it has
+	at      time.Time     // when it was shown last
+	created time.Duration // when the address was made, on the kernel's clock
 }
 
 // counters are those of keepalived's statistics, and some more.
@@ -84,7 +106,8 @@ type counters struct {
 	becameMaster, releasedMaster       uint64
 	priorityZeroReceived, priorityZero uint64
 	sendErrors                         uint64
-	restored                           uint64
+	restored, expired                  uint64
+	resumed, handedOver, contested     uint64
 	drops                              [vrrpconn.NumDrops]uint64
 }
 
@@ -123,6 +146,8 @@ type settings struct {
 	noTrack   map[vrrp.Address]bool
 	early     time.Duration
 	machine   vrrp.Config
+	lease     time.Duration  // of the addresses; 0: none
+	unleased  map[string]int // interfaces whose IPv6 addresses have none
 }
 
 func newSettings(cfg config.Instance, log *slog.Logger) *settings {
@@ -130,6 +155,7 @@ func newSettings(cfg config.Instance, log *slog.Logger) *settings {
 		cfg:       cfg,
 		log:       log.With("instance", cfg.Name, "interface", cfg.Interface, "vrid", cfg.VRID),
 		early:     min(batchWindow, cfg.AdvertInterval/20),
+		lease:     cfg.LeaseLength(),
 		addresses: make(map[vrrp.Address]netif.Address),
 		noTrack:   make(map[vrrp.Address]bool),
 	}
@@ -178,7 +204,9 @@ func (inst *instance) adopt(s *settings) {
 func newInstance(cfg config.Instance, l *loop, log *slog.Logger) *instance {
 	inst := &instance{
 		heapAt:     -1,
-		seen:       make(map[vrrp.Address]time.Time),
+		born:       time.Now(),
+		departed:   make(chan struct{}),
+		seen:       make(map[vrrp.Address]sighting),
 		mismatches: make(map[netip.Addr]mismatch),
 		refused:    make(map[netip.Addr]refusal),
 		cached:     make(map[uint8][]vrrpconn.Message),
@@ -276,6 +304,9 @@ func (inst *instance) setLink(view linkView) {
 	} else {
 		inst.loop().detachLater(inst)
 	}
+	if time.Now().Before(inst.muteUntil) {
+		faults = append(faults, vrrp.Fault{Kind: vrrp.FaultSocket, Name: inst.cfg.Interface, Detail: "advertisements cannot be sent: " + inst.muteError.Error()})
+	}
 	inst.loop().step(inst, time.Now(), vrrp.Link{Source: view.source, Faults: faults})
 	inst.dateFaults()
 	inst.reconcile()
@@ -353,6 +384,10 @@ func maxAddresses(cfg config.Instance, mtu int) int {
 	return min(max(n, 0), 255)
 }
 
+// restorePatience is for how long the kernel's list may not show an address that is
+// in place.
+const restorePatience = 2 * time.Second
+
 // reconcile compares the addresses that were put in place with those the kernel
 // has, and tells the machine of any that somebody else took away.
 //
@@ -360,54 +395,164 @@ func maxAddresses(cfg config.Instance, mtu int) int {
 // after it was seen, or when it did not show for a while. That while ends
 // without anything else happening, so it has a timer.
 func (inst *instance) reconcile() {
-	if inst.m.State() != vrrp.Master || inst.view.present == nil {
+	if inst.m.State() != vrrp.Master || inst.view.find == nil {
 		return
 	}
-	const patience = 2 * time.Second
+	const patience = restorePatience
 	now := time.Now()
 	waiting := false
-	var lost []vrrp.Address
+	var lost, expired []vrrp.Address
 	for _, a := range inst.order {
 		if ready, _ := inst.m.Address(a); !ready {
 			continue
 		}
-		since, known := inst.seen[a]
+		was, known := inst.seen[a]
+		there, present := inst.view.find(a)
 		switch {
+		case inst.noTrack[a] && present:
+			inst.seen[a] = sighting{at: now, created: there.Created}
 		case inst.noTrack[a]:
-		case inst.view.present(a):
-			inst.seen[a] = time.Time{}
+			// Whoever removes it may, but not the kernel.
+			if known && inst.hasExpired(a, was.at, now) {
+				expired = append(expired, a)
+			}
+		case present && (!known || !was.missed.IsZero() || was.created == there.Created || now.Sub(inst.reformed) < patience):
+			inst.seen[a] = sighting{at: now, created: there.Created}
+		case present:
+			// Somebody removed it, and somebody has made it again.
+			lost = append(lost, a)
+		case !known && inst.wasRemoved(a, now):
+			lost = append(lost, a) // before it was ever seen
 		case !known:
-			inst.seen[a] = now
+			inst.seen[a] = sighting{missed: now}
 			waiting = true
-		case since.IsZero() && now.Sub(inst.reformed) < patience:
-			inst.seen[a] = now
+		case was.missed.IsZero() && now.Sub(inst.reformed) < patience:
+			inst.seen[a] = sighting{missed: now}
 			waiting = true
-		case since.IsZero() || now.Sub(since) >= patience:
+		case was.missed.IsZero() && inst.hasExpired(a, was.at, now):
+			expired = append(expired, a)
+		case was.missed.IsZero() || now.Sub(was.missed) >= patience:
 			lost = append(lost, a)
 		default:
 			waiting = true
 		}
 	}
-	if waiting && !inst.looksAgain {
-		inst.looksAgain = true
-		time.AfterFunc(patience, func() {
-			inst.post(func(inst *instance) {
-				inst.looksAgain = false
-				inst.reconcile()
-			})
-		})
+	if waiting {
+		inst.lookAgain(patience)
 	}
-	if len(lost) == 0 || !inst.mayRestore(now) {
+	if len(expired) > 0 {
+		inst.counters.expired += uint64(len(expired))
+		inst.loop().step(inst, now, vrrp.AddressExpired{Addrs: expired})
+		return
+	}
+	if len(lost) == 0 || !inst.cfg.ResignOnLoss && !inst.mayRestore(now) {
 		return
 	}
 	for _, a := range lost {
 		delete(inst.seen, a)
 	}
-	inst.counters.restored += uint64(len(lost))
-	if inst.notes.Once("lost") {
-		inst.log.Warn("somebody removed addresses of this master; putting them back, and from now on only counting (restored, in status)", "addresses", lost)
-	}
+	inst.tellLoss(lost)
 	inst.loop().step(inst, now, vrrp.AddressLost{Addrs: lost})
+}
+
+// wasRemoved reports whether it is known that somebody removed an address since it
+// was put in place: whoever fights for it does so at once.
+func (inst *instance) wasRemoved(a vrrp.Address, now time.Time) bool {
+	if len(inst.history) == 0 || now.Sub(inst.reformed) < restorePatience {
+		return false
+	}
+	r, ok := inst.view.removal(a)
+	return ok && !r.Expired && r.At.After(inst.history[len(inst.history)-1].at) && r.At.After(inst.restoredAt)
+}
+
+// lookAgain has the addresses compared again, also if nothing else happens.
+func (inst *instance) lookAgain(after time.Duration) {
+	if inst.looksAgain {
+		return
+	}
+	inst.looksAgain = true
+	time.AfterFunc(after, func() {
+		inst.post(func(inst *instance) {
+			inst.looksAgain = false
+			inst.reconcile()
+		})
+	})
+}
+
+// hasExpired reports whether it was the kernel that removed an address since it was
+// shown last, because its lease ran out. When the kernel's message is lost, as many
+// may be at once, its time tells.
+func (inst *instance) hasExpired(a vrrp.Address, shown, now time.Time) bool {
+	const early = 50 * time.Millisecond // by which the kernel and this process may disagree
+	if r, ok := inst.view.removal(a); ok && !r.At.Before(shown) {
+		return r.Expired
+	}
+	end := inst.leased.Load()
+	return end != 0 && now.Sub(inst.born) >= time.Duration(end)-early
+}
+
+// tellLoss says which addresses somebody else has removed and, as far as that can
+// be found out, who it was.
+func (inst *instance) tellLoss(lost []vrrp.Address) {
+	if !inst.cfg.ResignOnLoss {
+		inst.counters.restored += uint64(len(lost))
+	}
+	var by netif.Removal
+	if inst.view.removal != nil {
+		by, _ = inst.view.removal(lost[0])
+	}
+	logs := inst.notes.Once("lost")
+	resigns := inst.cfg.ResignOnLoss
+	said := "somebody removed addresses of this master; putting them back, and from now on only counting (restored, in status)"
+	if resigns {
+		said = "somebody removed addresses of this master, which gives up (on_address_loss)"
+	}
+	go func() {
+		// Finding out takes a look at all processes.
+		who := remover(by)
+		inst.post(func(inst *instance) {
+			text := fmt.Sprintf("%s removed by %s", joined(lost), who)
+			if !resigns {
+				text += ", and put back"
+			}
+			inst.happened(control.EventAddressRestored, text)
+			if logs {
+				inst.log.Warn(said, "addresses", lost, "by", who)
+			}
+		})
+	}()
+}
+
+// joined lists addresses, of which there may be many.
+func joined(addrs []vrrp.Address) string {
+	const most = 3
+	text := addrs[0].String()
+	for _, a := range addrs[1:min(len(addrs), most)] {
+		text += ", " + a.String()
+	}
+	if len(addrs) > most {
+		text += fmt.Sprintf(" and %d more", len(addrs)-most)
+	}
+	return text
+}
+
+// remover says who has removed an address.
+func remover(r netif.Removal) string {
+	if r.Port == 0 {
+		return "somebody whom the kernel does not name"
+	}
+	if pid, name, ok := netif.ProcessOfPort(r.Port); ok {
+		return fmt.Sprintf("%s (process id %d)", name, pid)
+	}
+	return fmt.Sprintf("a process that has ended (netlink port %d)", r.Port)
+}
+
+// happened remembers for status what did not change the state.
+func (inst *instance) happened(kind control.EventKind, text string) {
+	if len(inst.events) == control.MaxEvents {
+		inst.events = append(inst.events[:0], inst.events[1:]...)
+	}
+	inst.events = append(inst.events, control.Event{At: time.Now(), Kind: kind, Text: text})
 }
 
 // dateFaults remembers since when each fault has been there.
@@ -435,17 +580,12 @@ func (inst *instance) mayRestore(now time.Time) bool {
 	}
 	if wait := inst.restoredAt.Add(pause).Sub(now); inst.restores >= many && wait > 0 {
 		if inst.notes.Once("fight") {
-			inst.log.Error("another program keeps removing addresses of this master: find it (NetworkManager, systemd-networkd?) and have it leave them alone", "times", inst.restores)
+			log, times := inst.log, inst.restores
+			go func() { // looks at all processes
+				log.Error("another program keeps removing addresses of this master, which are now put back once a second", "times", times, "advice", whoFights())
+			}()
 		}
-		if !inst.looksAgain {
-			inst.looksAgain = true
-			time.AfterFunc(wait, func() {
-				inst.post(func(inst *instance) {
-					inst.looksAgain = false
-					inst.reconcile()
-				})
-			})
-		}
+		inst.lookAgain(wait)
 		return false
 	}
 	inst.restores++
@@ -522,6 +662,22 @@ func (inst *instance) refuse(peer netip.Addr, drop *vrrpconn.DropError) {
 	inst.refused[peer] = refusal{drop.Drop, mismatch{text: "its advertisements are refused: " + drop.Detail, since: now}, now}
 }
 
+// silence returns how long ago the last advertisement got out.
+func (inst *instance) silence() time.Duration {
+	spoke := inst.spoke.Load()
+	if spoke == 0 {
+		return math.MaxInt64
+	}
+	return time.Since(inst.born) - time.Duration(spoke)
+}
+
+// lively reports whether the instance advertises, or has not begun to, as far as
+// those can tell who run beside the loop.
+func (inst *instance) lively() bool {
+	s := inst.shared()
+	return inst.spoke.Load() == 0 || inst.silence() <= time.Duration(max(s.cfg.DownTimerAdverts, 1)+1)*s.cfg.AdvertInterval
+}
+
 // sendErrorsToTell is how often an advertisement must fail for the same reason
 // before it is logged: one may be on its way when its interface goes down.
 const sendErrorsToTell = 2
@@ -551,6 +707,7 @@ func (inst *instance) sent(priority uint8) {
 func (inst *instance) sendFailed(err error) {
 	inst.counters.sendErrors++
 	inst.sendFails = true
+	inst.mute(err)
 	if len(inst.view.faults) > 0 {
 		return // that has been said
 	}
@@ -559,6 +716,44 @@ func (inst *instance) sendFailed(err error) {
 	if inst.sendErrors[text] == sendErrorsToTell {
 		inst.log.Warn("cannot send advertisement; more of the kind are only counted", "error", err)
 	}
+}
+
+// muteRetryMin and muteRetryMax bound for how long an instance that cannot advertise
+// stays out of the election before it tries again: longer each time, as each takes
+// the addresses from whoever has them.
+const (
+	muteRetryMin = 5 * time.Second
+	muteRetryMax = 5 * time.Minute
+)
+
+// mute puts a master whose advertisements do not get out, for so long that another
+// router has taken over, in fault. The end of its lease would do no more than have
+// it try again at once.
+func (inst *instance) mute(err error) {
+	now := time.Now()
+	if inst.m.State() != vrrp.Master || unreachable(err) || now.Before(inst.muteUntil) {
+		return
+	}
+	patience := time.Duration(max(inst.cfg.DownTimerAdverts, 1)) * inst.cfg.AdvertInterval
+	if inst.muteSince.IsZero() || now.Sub(inst.muteLast) > 3*patience {
+		inst.muteSince = now // what failed once long ago is no reason
+	}
+	inst.muteLast = now
+	if inst.muteTries == 0 && now.Sub(inst.muteSince) < patience {
+		return
+	}
+	delay := min(muteRetryMin<<min(inst.muteTries, 8), muteRetryMax)
+	inst.muteTries++
+	inst.muteUntil, inst.muteError, inst.muteSince = now.Add(delay), err, time.Time{}
+	again := func() { inst.post(func(inst *instance) { inst.setLink(inst.view) }) }
+	again()
+	time.AfterFunc(delay, again)
+}
+
+// unmute says that an advertisement got out.
+func (inst *instance) unmute() {
+	inst.spoke.Store(max(1, int64(time.Since(inst.born))))
+	inst.muteSince, inst.muteTries = time.Time{}, 0
 }
 
 func (inst *instance) transition(t vrrp.Transition) {
@@ -579,6 +774,7 @@ func (inst *instance) transition(t vrrp.Transition) {
 	if len(inst.history) == historyLength {
 		inst.history = append(inst.history[:0], inst.history[1:]...)
 	}
+	inst.tellReason(t.Reason, true)
 	inst.history = append(inst.history, passed{at: time.Now(), Transition: t})
 	level := logging.LevelNotice
 	if t.To == vrrp.FaultState {
@@ -611,8 +807,94 @@ func (inst *instance) note(n vrrp.Note) {
 	case vrrp.ReasonGroupWaits:
 		inst.log.Debug("waiting", "reason", r.String())
 		return
+	case vrrp.ReasonContested, vrrp.ReasonContestEnded:
+		inst.contest(r)
+		return
+	case vrrp.ReasonGap, vrrp.ReasonNobodyTookOver, vrrp.ReasonHandedOver:
+		inst.tellReason(r, false)
+		inst.log.Log(context.Background(), logging.LevelNotice, "note", "reason", r.String())
+		return
+	case vrrp.ReasonHeld:
+		inst.happened(control.EventHeld, r.String())
+		inst.log.Warn("not taking over", "reason", r.String())
+		return
 	}
 	if inst.notes.Once(fmt.Sprintf("%s %s", r.Peer, r.Kind)) {
 		inst.log.Log(context.Background(), inst.noteLevel(r), "heard another router", "peer", r.Peer, "reason", r.String())
 	}
+}
+
+// tellReason counts and remembers what is worth it of a transition's reason, or, if
+// nothing passed, a note's.
+func (inst *instance) tellReason(r vrrp.Reason, passed bool) {
+	decided := r
+	if r.Kind == vrrp.ReasonGroup && r.Cause != nil && r.Cause.Kind == vrrp.ReasonHandedOver {
+		decided = *r.Cause // a group hands over as a whole
+	}
+	switch decided.Kind {
+	case vrrp.ReasonResumed:
+		inst.counters.resumed++
+		inst.happened(control.EventResumed, r.String())
+	case vrrp.ReasonGap:
+		inst.gaps.Count++
+		inst.gaps.Longest = max(inst.gaps.Longest, control.Seconds(r.Elapsed))
+		inst.gaps.Last = time.Now()
+		inst.happened(control.EventGap, r.String())
+	case vrrp.ReasonLeaseExpired:
+		inst.happened(control.EventLeaseExpired, r.String())
+	case vrrp.ReasonHandedOver:
+		// Without a hand-over it is not known whether anybody took over; and who it
+		// was is not, if its announcement was heard before its advertisement.
+		if passed && inst.cfg.Handover {
+			inst.counters.handedOver++
+		}
+		inst.happened(control.EventHandedOver, r.String())
+	case vrrp.ReasonNobodyTookOver:
+		inst.happened(control.EventNobodyTookOver, r.String())
+	}
+}
+
+// contest tells that another router owns what this master owns, or does not any
+// more. What says so need not name the hardware address, but whoever has to find
+// the other router needs it.
+func (inst *instance) contest(r vrrp.Reason) {
+	if r.Kind == vrrp.ReasonContestEnded {
+		inst.happened(control.EventContestEnded, r.String())
+		inst.log.Log(context.Background(), logging.LevelNotice, "not contested any more", "reason", r.String())
+		return
+	}
+	inst.counters.contested++
+	tell := func(mac vrrp.MAC) {
+		text := r.String()
+		attrs := []any{"reason", text}
+		if r.Peer.IsValid() {
+			attrs = append(attrs, "peer", r.Peer, "priority", r.PeerPriority)
+		}
+		if mac != (vrrp.MAC{}) {
+			attrs = append(attrs, "mac", mac.String())
+			if r.Peer.IsValid() {
+				text += " (" + mac.String() + ")"
+			}
+		}
+		inst.happened(control.EventContested, text)
+		inst.log.Error("contested: another router claims what this master has", attrs...)
+	}
+	if !r.Peer.IsValid() || inst.neighbor == nil {
+		tell(r.MAC)
+		return
+	}
+	iface, find := inst.cfg.Interface, inst.neighbor
+	go func() {
+		mac, ok := find(iface, r.Peer)
+		inst.post(func(inst *instance) {
+			if ok {
+				const most = 16
+				if inst.macs == nil || len(inst.macs) >= most {
+					inst.macs = make(map[netip.Addr]vrrp.MAC)
+				}
+				inst.macs[r.Peer] = mac
+			}
+			tell(mac)
+		})
+	}()
 }

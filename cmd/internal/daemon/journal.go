@@ -9,8 +9,10 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -39,11 +41,29 @@ type journal struct {
 
 	mu   sync.Mutex
 	ours map[vrrp.Address]netip.Prefix
+	// routers says which virtual routers hold which addresses, for a start after a
+	// crash, and ending that they are being handed over.
+	routers []journalRouter
+	ending  bool
+	// promoted are the interfaces where promote_secondaries was off.
+	promoted []string
 }
 
 type journalEntry struct {
 	Prefix    netip.Prefix `json:"address"`
 	Interface string       `json:"interface"`
+}
+
+// A journalRouter is one instance, and what makes it the same one.
+type journalRouter struct {
+	Name      string         `json:"name"`
+	Interface string         `json:"interface"`
+	Family    vrrp.Family    `json:"family"`
+	VRID      uint8          `json:"vrid"`
+	Source    netip.Addr     `json:"source,omitzero"` // if it has no interface
+	Interval  time.Duration  `json:"advert_interval"` // nanoseconds, as is
+	Lease     time.Duration  `json:"vip_lease"`       // 0: none
+	Addresses []journalEntry `json:"addresses"`
 }
 
 type journalFile struct {
@@ -52,6 +72,10 @@ type journalFile struct {
 	// address that vipd added outlives the kernel it was added to.
 	BootID    string         `json:"boot_id"`
 	Addresses []journalEntry `json:"addresses"`
+	// The rest was added later; a record without it is as good otherwise.
+	Routers  []journalRouter `json:"routers,omitempty"`
+	Ending   bool            `json:"ending,omitempty"` // it has begun to hand over
+	Promoted []string        `json:"promoted,omitempty"`
 }
 
 // bootID names the running kernel's life. It is empty when /proc does not tell.
@@ -69,10 +93,10 @@ func addressKey(a netif.Address) vrrp.Address {
 
 // readJournal returns what an earlier run has recorded in this boot. Garbage is
 // an empty record and a warning.
-func readJournal(path string, log *slog.Logger) []journalEntry {
+func readJournal(path string, log *slog.Logger) journalFile {
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return journalFile{}
 	}
 	var f journalFile
 	if err == nil {
@@ -81,14 +105,14 @@ func readJournal(path string, log *slog.Logger) []journalEntry {
 	switch {
 	case err != nil:
 		log.Warn("cannot read which addresses an earlier run left; look for stale ones yourself", "file", path, "error", err)
-		return nil
+		return journalFile{}
 	case f.Version != journalVersion:
 		log.Warn("the record of an earlier run's addresses is of another version; look for stale ones yourself", "file", path, "version", f.Version)
-		return nil
+		return journalFile{}
 	case f.BootID != bootID():
-		return nil
+		return journalFile{}
 	}
-	return f.Addresses
+	return f
 }
 
 // kernelTells reports whether the kernel remembers who added an address
@@ -124,19 +148,34 @@ func finder(s *netif.Snapshot) addressFinder {
 	}
 }
 
-// openJournal removes what an earlier run has left on the host, and records
-// what this one may add: all of wanted that is not there.
-func openJournal(runDir string, log *slog.Logger, table addressTable, find addressFinder, wanted []netif.Address) (*journal, error) {
-	j := &journal{path: filepath.Join(runDir, "addresses.json"), log: log, ours: make(map[vrrp.Address]netip.Prefix)}
+// openJournal removes what an earlier run has left on the host, unless it is kept,
+// and records what this one may add: all of wanted that is not there or is kept.
+func openJournal(runDir string, log *slog.Logger, table addressTable, find addressFinder, was journalFile, keep map[vrrp.Address]bool, wanted []netif.Address) *journal {
+	j := &journal{path: journalPath(runDir), log: log, ours: make(map[vrrp.Address]netip.Prefix)}
 	removed := make(map[vrrp.Address]bool)
 	var stale []netif.Address
-	for _, e := range readJournal(j.path, log) {
+	for _, e := range was.Addresses {
 		if !e.Prefix.IsValid() {
 			continue
 		}
 		a := netif.Address{Prefix: e.Prefix, Interface: e.Interface}
-		if p, ok := find(addressKey(a)); ok && p.Prefix == e.Prefix && addedByVipd(p) {
+		key := addressKey(a)
+		p, ok := find(key)
+		switch {
+		case !ok || p.Prefix != e.Prefix || !addedByVipd(p):
+		case keep[key]:
+			j.ours[key] = e.Prefix
+		default:
 			stale = append(stale, a)
+		}
+	}
+	for _, a := range wanted {
+		// A lease of vipd's without a record of it: that was lost, or could not be
+		// written.
+		p, ok := find(addressKey(a))
+		recorded := func(e journalEntry) bool { return e.Prefix == p.Prefix && e.Interface == a.Interface }
+		if ok && p.Protocol == netif.Protocol && p.Valid != netif.Forever && !slices.ContainsFunc(was.Addresses, recorded) {
+			stale = append(stale, netif.Address{Prefix: p.Prefix, Interface: a.Interface})
 		}
 	}
 	for i, res := range table.Remove(stale) {
@@ -154,13 +193,14 @@ func openJournal(runDir string, log *slog.Logger, table addressTable, find addre
 			j.ours[addressKey(a)] = a.Prefix
 		}
 	}
-	return j, j.write()
+	return j
 }
+
+func journalPath(runDir string) string { return filepath.Join(runDir, "addresses.json") }
 
 // want takes note of addresses that a new configuration has. Those that are on
 // the host already, and were not vipd's before, are not.
 func (j *journal) want(wanted []netif.Address, find addressFinder) {
-	fresh := false
 	j.mu.Lock()
 	for _, a := range wanted {
 		key := addressKey(a)
@@ -169,13 +209,10 @@ func (j *journal) want(wanted []netif.Address, find addressFinder) {
 			continue
 		}
 		if _, present := find(key); !present {
-			j.ours[key], fresh = a.Prefix, true
+			j.ours[key] = a.Prefix
 		}
 	}
 	j.mu.Unlock()
-	if !fresh {
-		return
-	}
 	if err := j.write(); err != nil {
 		j.log.Error("cannot record which addresses are vipd's", "error", err)
 	}
@@ -193,14 +230,34 @@ func (j *journal) owns(a vrrp.Address, find addressFinder) bool {
 	return ok && addedByVipd(p)
 }
 
-// foreign takes an address out of the record: somebody else has put it there.
-func (j *journal) foreign(a netif.Address) {
+// foreign takes addresses out of the record: somebody else has put them there.
+func (j *journal) foreign(addrs []netif.Address) {
 	j.mu.Lock()
-	delete(j.ours, addressKey(a))
+	for _, a := range addrs {
+		delete(j.ours, addressKey(a))
+	}
 	j.mu.Unlock()
 	if err := j.write(); err != nil {
 		j.log.Error("cannot record which addresses are vipd's", "error", err)
 	}
+}
+
+// end records that the addresses are about to be handed over: whoever starts next
+// is not to go on where this run was.
+func (j *journal) end() {
+	j.mu.Lock()
+	j.ending = true
+	j.mu.Unlock()
+	if err := j.write(); err != nil {
+		j.log.Error("cannot record that the addresses are handed over", "error", err)
+	}
+}
+
+// run records which virtual routers there are.
+func (j *journal) run(routers []journalRouter) {
+	j.mu.Lock()
+	j.routers = routers
+	j.mu.Unlock()
 }
 
 // write replaces the file as a whole, so that a reader finds the old record or
@@ -208,7 +265,10 @@ func (j *journal) foreign(a netif.Address) {
 func (j *journal) write() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	f := journalFile{Version: journalVersion, BootID: bootID(), Addresses: make([]journalEntry, 0, len(j.ours))}
+	f := journalFile{
+		Version: journalVersion, BootID: bootID(), Addresses: make([]journalEntry, 0, len(j.ours)),
+		Routers: j.routers, Ending: j.ending, Promoted: j.promoted,
+	}
 	for a, prefix := range j.ours {
 		f.Addresses = append(f.Addresses, journalEntry{Prefix: prefix, Interface: a.Interface})
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"runtime"
 	"slices"
 	"time"
@@ -29,6 +30,9 @@ const (
 type addressTable interface {
 	Add([]netif.Address) []netif.Result
 	Remove([]netif.Address) []netif.Result
+	// RenewFunc gives addresses that are there their lifetimes anew, if still says
+	// so at the last moment.
+	RenewFunc(addrs []netif.Address, still func() bool) []netif.Result
 }
 
 // A keeper puts the addresses of masters in place and takes them away. It is
@@ -38,6 +42,8 @@ type addressTable interface {
 //
 // What it is asked for is level-triggered. Of two requests for one instance
 // only the later counts, and adding stops as soon as it is no longer wanted.
+//
+// It also renews the leases, see lease.go.
 type keeper struct {
 	log     *slog.Logger
 	table   addressTable
@@ -53,6 +59,19 @@ type keeper struct {
 	// While a new configuration is carried out nothing is removed, so that an
 	// address which moves from one instance to another is never gone.
 	moving bool
+	round  time.Time // when leases are renewed next; zero if there are none
+	// usable returns what reports whether the kernel answers for an address by now;
+	// nil: it does as soon as it has it.
+	usable  func() func(vrrp.Address) bool
+	arrives []arriving // IPv6 addresses that the kernel has, but may not answer for
+}
+
+// An arriving is an address that was added and is not ready yet.
+type arriving struct {
+	h     *hold
+	reign uint64
+	addr  vrrp.Address
+	since time.Time
 }
 
 // A hold is what the keeper knows of one instance.
@@ -71,13 +90,15 @@ type hold struct {
 
 	reign    uint64 // a number for each time that addresses are wanted after they were not
 	retrying bool   // a retry is on its way
+	aligned  time.Time
 	retries  int
 }
 
 // placed is an address that is in place.
 type placed struct {
-	ours bool // this keeper put it there
-	as   netif.Address
+	ours  bool // this keeper put it there
+	as    netif.Address
+	until time.Time // when its lease ends; zero: it has none
 }
 
 var _ addressHolder = (*keeper)(nil)
@@ -99,6 +120,17 @@ func (k *keeper) release(inst *instance, addrs []vrrp.Address) {
 	k.inbox.put(func() { k.unwant(inst, addrs) })
 }
 
+// lost says that addresses are not there any more, whoever has added what is.
+func (k *keeper) lost(inst *instance, addrs []vrrp.Address) {
+	k.inbox.put(func() {
+		if h := k.holds[inst]; h != nil {
+			for _, a := range addrs {
+				delete(h.added, a)
+			}
+		}
+	})
+}
+
 // update has the instance's addresses in place as its new settings say, if it
 // holds any: with another label, or another prefix length.
 func (k *keeper) update(inst *instance, s *settings) {
@@ -114,6 +146,7 @@ func (k *keeper) moved() {
 	k.inbox.put(func() {
 		for len(k.queue) > 0 {
 			k.work()
+			k.renewIfDue()
 		}
 		for _, h := range k.holds {
 			k.inherit(h)
@@ -147,23 +180,51 @@ func (k *keeper) settle(ctx context.Context) error {
 	}
 }
 
+// finish has f run in the keeper's goroutine, and waits for it, but not for ever.
+func (k *keeper) finish(f func()) {
+	done := make(chan struct{})
+	k.inbox.put(func() {
+		f()
+		close(done)
+	})
+	select {
+	case <-done:
+	case <-time.After(stopTimeout):
+	}
+}
+
 // run is the keeper's goroutine; it ends with the context.
 func (k *keeper) run(ctx context.Context) {
 	defer close(k.ended)
 	var spent []func()
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
 	for {
 		spent = k.inbox.take(spent)
 		for _, f := range spent {
 			f()
 		}
+		k.renewIfDue()
+		if len(k.arrives) > 0 {
+			k.arrived(time.Now())
+		}
 		if len(k.queue) > 0 {
 			k.work()
 			continue
+		}
+		timer.Stop()
+		switch {
+		case len(k.arrives) > 0:
+			// With many, each look costs something.
+			timer.Reset(arrivalPoll + time.Duration(len(k.arrives))*arrivalPoll/50)
+		case !k.round.IsZero():
+			timer.Reset(time.Until(k.round))
 		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-k.inbox.waiting():
+		case <-timer.C:
 		}
 	}
 }
@@ -238,6 +299,7 @@ func (k *keeper) drop(h *hold) {
 	if k.moving {
 		return
 	}
+	k.inherit(h)
 	var keys []vrrp.Address
 	var gone []netif.Address
 	for _, a := range h.leaving {
@@ -250,7 +312,7 @@ func (k *keeper) drop(h *hold) {
 		gone = append(gone, k.where(h, p.as))
 	}
 	h.leaving = nil
-	for i, res := range k.table.Remove(gone) {
+	for i, res := range k.inChunks(gone, k.table.Remove) {
 		if res.Err == nil {
 			delete(h.added, keys[i])
 			continue
@@ -270,7 +332,32 @@ func (k *keeper) drop(h *hold) {
 		})
 	case !h.wanted:
 		delete(k.holds, h.inst)
+		h.inst.leased.Store(0)
 	}
+}
+
+// inChunks does something with many addresses, and renews the leases of all others
+// in time.
+func (k *keeper) inChunks(addrs []netif.Address, do func([]netif.Address) []netif.Result) []netif.Result {
+	var out []netif.Result
+	for len(addrs) > 0 {
+		n := min(len(addrs), chunk(addrs[0].Prefix.Addr()))
+		out = append(out, do(addrs[:n])...)
+		addrs = addrs[n:]
+		if len(addrs) > 0 {
+			k.renewIfDue()
+		}
+	}
+	return out
+}
+
+// chunk is how many addresses of a family are dealt with before the keeper looks
+// again for what else it should do: the kernel takes many times as long for IPv6.
+func chunk(a netip.Addr) int {
+	if a.Is6() {
+		return addChunk / 8
+	}
+	return addChunk
 }
 
 // inherit leaves addresses in place that are to leave and that another instance
@@ -286,9 +373,15 @@ func (k *keeper) inherit(h *hold) {
 			}
 			delete(h.added, a)
 			if p.ours {
+				// As it is in the kernel, but for its lease, which was adjusted when
+				// the other one found it there.
+				p.until = q.until
 				other.added[a] = p
 				other.on[a.Interface] = h.on[a.Interface]
 				k.reform(other.inst, other.settings)
+				if p.until.IsZero() != (other.settings.leaseOf(a) == 0) {
+					k.adjustLease(other, nil)
+				}
 			}
 			return true
 		}
@@ -302,13 +395,16 @@ func (k *keeper) reform(inst *instance, s *settings) {
 	if h == nil {
 		return
 	}
+	was := h.settings
 	h.settings = s
+	defer k.adjustLease(h, was)
 	for a, p := range h.added {
 		as, ok := s.addresses[a]
 		if !ok || !p.ours || as == p.as || slices.Contains(h.leaving, a) {
 			continue
 		}
-		old, fresh := []netif.Address{k.where(h, p.as)}, []netif.Address{as}
+		old, fresh := []netif.Address{k.where(h, p.as)}, []netif.Address{h.withLifetime(a, as)}
+		before := time.Now()
 		steps := []func([]netif.Address) []netif.Result{k.table.Remove, k.table.Add}
 		what := [][]netif.Address{old, fresh}
 		if a.IP.Is4() && as.Prefix != p.as.Prefix {
@@ -322,9 +418,14 @@ func (k *keeper) reform(inst *instance, s *settings) {
 				h.settings.log.Error("cannot change an address", "address", as.Prefix, "error", err)
 				break // and do not lose what there is; one that is gone is missed, see reconcile
 			}
-			h.added[a] = placed{ours: true, as: as}
+			p := placed{ours: true, as: as}
+			if lifetime := fresh[0].ValidLifetime; lifetime > 0 {
+				p.until = before.Add(lifetime)
+			}
+			h.added[a] = p
 		}
 	}
+	k.schedule(h)
 }
 
 // where returns an address as it is to be removed: from the interface it was put
@@ -360,7 +461,11 @@ func (k *keeper) work() {
 	var batch []wish
 	var wanted []netif.Address
 	first := false
-	for turns := len(k.queue); turns > 0 && len(batch) < addChunk; turns-- {
+	most := addChunk
+	if len(k.queue) > 0 && len(k.queue[0].todo) > 0 {
+		most = chunk(k.queue[0].todo[0].IP)
+	}
+	for turns := len(k.queue); turns > 0 && len(batch) < most; turns-- {
 		h := k.queue[0]
 		k.queue[0] = nil
 		k.queue = k.queue[1:]
@@ -368,24 +473,25 @@ func (k *keeper) work() {
 		if !h.wanted {
 			continue
 		}
-		n := min(addChunk-len(batch), len(h.todo))
+		n := min(most-len(batch), len(h.todo))
 		if h.first && n > 0 {
 			n, h.first, first = 1, false, true
 		}
 		for _, a := range h.todo[:n] {
 			batch = append(batch, wish{h, a})
-			wanted = append(wanted, h.settings.addresses[a])
+			wanted = append(wanted, h.withLifetime(a, h.settings.addresses[a]))
 		}
 		h.todo = h.todo[n:]
 		k.enqueue(h)
 	}
+	before := time.Now()
 	results := k.table.Add(wanted)
 	for len(batch) > 0 {
 		n := 1
 		for n < len(batch) && batch[n].h == batch[0].h {
 			n++
 		}
-		k.added(batch[:n], wanted[:n], results[:n])
+		k.added(batch[:n], wanted[:n], results[:n], before)
 		batch, wanted, results = batch[n:], wanted[n:], results[n:]
 	}
 	if first {
@@ -394,11 +500,15 @@ func (k *keeper) work() {
 }
 
 // added takes in what became of addresses of one instance, and reports it.
-func (k *keeper) added(batch []wish, wanted []netif.Address, results []netif.Result) {
+func (k *keeper) added(batch []wish, wanted []netif.Address, results []netif.Result, at time.Time) {
 	h := batch[0].h
 	var ready []vrrp.Address
+	took := false // addresses that were there and are ours
+	var foreign []netif.Address
 	for i, res := range results {
-		a := batch[i].addr
+		a, as := batch[i].addr, wanted[i]
+		lifetime := as.ValidLifetime
+		as.ValidLifetime = 0
 		if res.Err != nil {
 			k.failedToAdd(h, a, res.Err)
 			continue
@@ -406,17 +516,77 @@ func (k *keeper) added(batch []wish, wanted []netif.Address, results []netif.Res
 		delete(h.failed, a)
 		ready = append(ready, a)
 		switch {
-		case !res.Existed, k.ours(a), k.others(h, a, wanted[i]):
-			h.added[a] = placed{ours: true, as: wanted[i]}
+		case !res.Existed, k.ours(a), k.others(h, a, as):
+			p := placed{ours: true, as: as}
+			if lifetime > 0 {
+				p.until = at.Add(lifetime)
+			}
+			h.added[a] = p
 			k.remember(h, a.Interface)
+			took = took || res.Existed
 		case !h.added[a].ours:
-			h.added[a] = placed{as: wanted[i]}
-			k.journal.foreign(wanted[i])
-			h.settings.log.Warn("the address is on this host already; vipd did not add it and will not remove it", "address", wanted[i].Prefix)
+			h.added[a] = placed{as: as}
+			foreign = append(foreign, as)
+			h.settings.log.Warn("the address is on this host already; vipd did not add it and will not remove it", "address", as.Prefix)
 		}
 	}
+	if len(foreign) > 0 {
+		k.journal.foreign(foreign)
+	}
+	if took {
+		k.adjustLease(h, nil) // their lifetimes are not those of now
+	}
+	k.schedule(h)
+	ready = k.await(h, ready, at)
 	if len(ready) > 0 {
 		k.report(h, vrrp.AddressReady{Epoch: h.epoch, Addrs: ready})
+	}
+}
+
+// await keeps back the addresses that the kernel does not answer for yet, and
+// returns the others. An IPv6 address, even one without duplicate address
+// detection, is in use only when the kernel has found the time to enter it, which
+// can be long after it has said yes; whoever hears it announced before asks in vain.
+func (k *keeper) await(h *hold, addrs []vrrp.Address, at time.Time) (ready []vrrp.Address) {
+	if k.usable == nil {
+		return addrs
+	}
+	usable := k.usable()
+	for _, a := range addrs {
+		if a.IP.Is4() || usable(a) {
+			ready = append(ready, a)
+			continue
+		}
+		k.arrives = append(k.arrives, arriving{h, h.reign, a, at})
+	}
+	return ready
+}
+
+// arrivalPoll and arrivalTimeout are how often, and for how long, an address that
+// was added is asked after.
+const (
+	arrivalPoll    = time.Millisecond
+	arrivalTimeout = 500 * time.Millisecond
+)
+
+// arrived reports the addresses that have become usable. Those that do not are
+// reported all the same in the end: the kernel has them.
+func (k *keeper) arrived(now time.Time) {
+	waiting, usable := k.arrives[:0], k.usable()
+	ready := make(map[*hold][]vrrp.Address)
+	for _, w := range k.arrives {
+		switch {
+		case !w.h.wanted || w.h.reign != w.reign:
+		case usable(w.addr) || now.Sub(w.since) > arrivalTimeout:
+			ready[w.h] = append(ready[w.h], w.addr)
+		default:
+			waiting = append(waiting, w)
+		}
+	}
+	clear(k.arrives[len(waiting):])
+	k.arrives = waiting
+	for h, addrs := range ready {
+		k.report(h, vrrp.AddressReady{Epoch: h.epoch, Addrs: addrs})
 	}
 }
 

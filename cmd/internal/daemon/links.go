@@ -30,8 +30,10 @@ type linkView struct {
 	// tracked says whether the interfaces that are tracked with a weight are
 	// up, in the order in which the instance tracks them.
 	tracked []bool
-	// present reports whether the kernel has an address, as of this view.
-	present func(vrrp.Address) bool
+	// find returns an address as the kernel has it, as of this view; nil: not known.
+	find addressFinder
+	// removal returns what is known of its removal.
+	removal func(vrrp.Address) (netif.Removal, bool)
 	number  uint64 // of the look; a later one has a higher number
 }
 
@@ -46,12 +48,16 @@ type links struct {
 	watcher *netif.Watcher
 	journal *journal
 	garper  *garper
-	current atomic.Pointer[netif.Snapshot]
+	// sentinel hears who else announces the addresses; nil: nobody listens.
+	sentinel *sentinel
+	current  atomic.Pointer[netif.Snapshot]
 
 	mu        sync.Mutex
 	loops     []*loop
 	instances []*instance
-	announced []string // the interfaces any address belongs on
+	announced []string            // the interfaces any address belongs on
+	guarded   map[string]*guarded // the addresses on them
+	guardedOn map[int]*guarded    // and where they are listened for
 	last      map[*instance]linkView
 	looks     uint64
 }
@@ -61,6 +67,9 @@ func (w *links) set(loops []*loop, instances []*instance) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.loops, w.instances, w.announced = loops, instances, nil
+	if w.sentinel != nil {
+		w.guarded, w.guardedOn = guard(instances), nil
+	}
 	known := make(map[*instance]bool, len(instances))
 	for _, inst := range instances {
 		known[inst] = true
@@ -133,7 +142,7 @@ func (w *links) look() {
 				})
 			case inst.gone:
 			case same:
-				inst.view.present, inst.view.number = view.present, view.number
+				inst.view.find, inst.view.removal, inst.view.number = view.find, view.removal, view.number
 				inst.reconcile()
 			default:
 				inst.setLink(view)
@@ -147,10 +156,28 @@ func (w *links) look() {
 			}
 		})
 	}
+	w.guard(s)
 	w.garper.follow(w.announceOn(s), func(index int) bool {
 		_, ok := s.LinkByIndex(index)
 		return ok
 	})
+}
+
+// guard has the sentinel listen where the interfaces are now.
+func (w *links) guard(s *netif.Snapshot) {
+	if w.sentinel == nil {
+		return
+	}
+	on := make(map[int]*guarded, len(w.guarded))
+	for name, g := range w.guarded {
+		if link, ok := s.Link(name); ok && !link.NoARP {
+			on[link.Index] = g
+		}
+	}
+	if w.guardedOn == nil || !maps.Equal(on, w.guardedOn) {
+		w.guardedOn = on
+		w.sentinel.follow(on)
+	}
 }
 
 // announceOn returns the interfaces on which addresses are announced.
@@ -167,9 +194,12 @@ func (w *links) announceOn(s *netif.Snapshot) []int {
 // view judges the interfaces for one instance.
 func (w *links) view(s *netif.Snapshot, inst *instance) linkView {
 	cfg := inst.shared().cfg
-	v := linkView{present: func(a vrrp.Address) bool {
+	v := linkView{find: finder(s), removal: func(a vrrp.Address) (netif.Removal, bool) {
 		link, ok := s.Link(a.Interface)
-		return ok && s.Has(link.Index, a.IP)
+		if !ok {
+			return netif.Removal{}, false
+		}
+		return w.watcher.Removal(link.Index, a.IP)
 	}}
 	if cfg.Interface == "" {
 		v.source, v.usable = cfg.SourceIP, true

@@ -7,9 +7,12 @@ import (
 	"net"
 	"net/netip"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"vipd/arp"
 	"vipd/cmd/internal/logging"
@@ -38,6 +41,19 @@ const (
 	loopEndTimeout = time.Second
 	// socketRetry is how long after a failure a socket is opened again.
 	socketRetry = time.Second
+	// membershipCheck is how often it is seen to that a socket still belongs to its
+	// multicast group, and membershipRenewal how often the network is told so: a
+	// switch that snoops forgets it after some four minutes (RFC 3376 §8.4).
+	membershipCheck   = 5 * time.Second
+	membershipRenewal = 2 * time.Minute
+	// suspendNoticed is how long the host must have been suspended for it to be
+	// told from the inaccuracy of two clocks that are read one after the other.
+	suspendNoticed = 5 * time.Millisecond
+	// suspendPoll is how often at most the two clocks are read.
+	suspendPoll = time.Millisecond
+	// staleAfter is how long after it was wanted an advertisement is looked at
+	// again before it is sent.
+	staleAfter = 10 * time.Millisecond
 )
 
 // A transport sends and receives the datagrams of one socket. *vrrpconn.Conn
@@ -57,6 +73,7 @@ var _ transport = (*vrrpconn.Conn)(nil)
 type addressHolder interface {
 	hold(inst *instance, epoch uint64, addrs []vrrp.Address)
 	release(inst *instance, addrs []vrrp.Address) // nil: all
+	lost(inst *instance, addrs []vrrp.Address)
 	update(inst *instance, s *settings)
 }
 
@@ -87,7 +104,10 @@ type loop struct {
 	ann   announcer
 
 	logUnknown bool // log_unknown_vrids
-	once       *logging.Limiter
+	// slept returns for how long the host has been suspended since it started;
+	// nil: that cannot be known.
+	slept func() time.Duration
+	once  *logging.Limiter
 
 	inbox    *mailbox[func()]
 	readable chan *port
@@ -102,6 +122,9 @@ type loop struct {
 	effects   []effect
 	datagrams []vrrpconn.Datagram
 	spent     []func()
+	asleep    time.Duration // what slept returned last, and when it was asked
+	askedAt   time.Time
+	handovers []handover // that are waited for
 
 	readers sync.WaitGroup
 }
@@ -136,9 +159,10 @@ type port struct {
 	closed   chan struct{}
 	out      []vrrpconn.Message
 	meta     []outgoing
-	unknown  uint64 // datagrams for VRIDs nobody here has
-	short    uint64 // datagrams too short to say whom they are for
-	failures int    // to receive, in a row
+	queued   time.Time // when the first of them was
+	unknown  uint64    // datagrams for VRIDs nobody here has
+	short    uint64    // datagrams too short to say whom they are for
+	failures int       // to receive, in a row
 }
 
 // outgoing is what the loop has to remember of a message until it is sent.
@@ -147,6 +171,14 @@ type outgoing struct {
 	priority uint8
 	first    bool // of the messages that make up one advertisement
 	failed   bool
+	// unreachable is set when it failed because its peer is not there, which is
+	// the peer's business: this router does advertise.
+	unreachable bool
+}
+
+// unreachable reports whether an error means that a unicast peer is not there.
+func unreachable(err error) bool {
+	return errors.Is(err, unix.EHOSTUNREACH) || errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.EHOSTDOWN)
 }
 
 func newLoop(name string, log *slog.Logger, w waker, open func(vrrpconn.Config) (transport, error), addrs addressHolder, ann announcer) *loop {
@@ -199,6 +231,7 @@ func (l *loop) run() {
 		case <-l.done:
 			return
 		case p := <-l.readable:
+			l.suspended(time.Now()) // before what was received since is answered
 			if l.ports[p.key] == p {
 				p.resume <- l.drain(p, time.Time{})
 			} else {
@@ -213,12 +246,14 @@ func (l *loop) run() {
 
 // turn does everything that is due now.
 func (l *loop) turn() {
+	l.suspended(time.Now())
 	l.spent = l.inbox.take(l.spent)
 	for _, f := range l.spent {
 		f()
 	}
 	l.timers()
 	l.act()
+	l.finishHandovers()
 	at := time.Time{}
 	if len(l.due) > 0 {
 		at = l.due[0].wakeAt
@@ -227,6 +262,29 @@ func (l *loop) turn() {
 		l.wakeSet = at
 		l.waker.Set(at)
 	}
+}
+
+// afterHandover has f run when the instance, which is shut down, has handed over,
+// and what it has done is under way.
+func (l *loop) afterHandover(inst *instance, f func()) {
+	l.handovers = append(l.handovers, handover{inst, f})
+	l.post(func() {}) // there may be nothing to wait for
+}
+
+func (l *loop) finishHandovers() {
+	l.handovers = slices.DeleteFunc(l.handovers, func(h handover) bool {
+		if h.inst.m.HandingOver() {
+			return false
+		}
+		l.post(h.done)
+		return true
+	})
+}
+
+// A handover is an instance that ends, and what is to be done then.
+type handover struct {
+	inst *instance
+	done func()
 }
 
 // act sends the advertisements that wait, and then carries out everything else
@@ -253,7 +311,7 @@ func (l *loop) timers() {
 		now := time.Now()
 		inst := l.due[0]
 		early := time.Duration(0)
-		if inst.m.State() == vrrp.Master {
+		if inst.m.State() == vrrp.Master && !inst.m.HandingOver() {
 			early = inst.early
 		}
 		if now.Add(early).Before(inst.wakeAt) {
@@ -267,6 +325,25 @@ func (l *loop) timers() {
 			continue // the drain may have moved the timer
 		}
 		l.step(inst, now, vrrp.Wake{Early: early})
+	}
+}
+
+// suspended finds out whether the host was suspended, which the clock that timers
+// go by does not show, and tells the machines.
+func (l *loop) suspended(now time.Time) {
+	if l.slept == nil || now.Sub(l.askedAt) < suspendPoll {
+		return
+	}
+	l.askedAt = now
+	total := l.slept()
+	length := total - l.asleep
+	l.asleep = total
+	if length < suspendNoticed {
+		return
+	}
+	l.log.Warn("the host was suspended", "for", length)
+	for _, inst := range slices.Clone(l.instances) {
+		l.step(inst, now, vrrp.Gap{Length: length})
 	}
 }
 
@@ -313,6 +390,9 @@ func (l *loop) queue(inst *instance, priority uint8) {
 	if inst.ipID++; inst.ipID == 0 {
 		inst.ipID = 1
 	}
+	if len(p.out) == 0 {
+		p.queued = time.Now()
+	}
 	for i, msg := range messages {
 		msg.ID = inst.ipID
 		p.out = append(p.out, msg)
@@ -327,11 +407,15 @@ func (l *loop) flush() {
 		if len(p.out) == 0 {
 			continue
 		}
+		if time.Since(p.queued) > staleAfter {
+			p.discardStale()
+		}
 		_, err := p.conn.Send(p.out)
 		failed, ok := errors.AsType[vrrpconn.SendErrors](err)
 		for _, e := range failed {
-			p.meta[e.Index].failed = true
-			p.meta[e.Index].inst.sendFailed(e.Err)
+			m := &p.meta[e.Index]
+			m.failed, m.unreachable = true, unreachable(e.Err)
+			m.inst.sendFailed(e.Err)
 		}
 		if err != nil && !ok {
 			p.meta[0].inst.sendFailed(err)
@@ -340,10 +424,29 @@ func (l *loop) flush() {
 			if m.first && !m.failed {
 				m.inst.sent(m.priority)
 			}
+			if !m.failed || m.unreachable {
+				m.inst.unmute()
+			}
 		}
 		clear(p.meta)
 		p.out, p.meta = p.out[:0], p.meta[:0]
 	}
+}
+
+// discardStale leaves out advertisements of masters that have been taken for dead
+// since they wanted them: the process was stopped in between. Their machines will
+// notice.
+func (p *port) discardStale() {
+	waited := time.Since(p.queued)
+	out, meta := p.out[:0], p.meta[:0]
+	for i, m := range p.meta {
+		if m.priority == vrrp.PriorityStop || waited < time.Duration(max(m.inst.cfg.DownTimerAdverts, 1))*m.inst.cfg.AdvertInterval {
+			out, meta = append(out, p.out[i]), append(meta, m)
+		}
+	}
+	clear(p.out[len(out):])
+	clear(p.meta[len(meta):])
+	p.out, p.meta = out, meta
 }
 
 // carryOutAll hands the actions on: first what the network waits for, then what
@@ -393,6 +496,7 @@ func (l *loop) carryOut(e effect) {
 	case vrrp.AddAddresses:
 		if a.Restore {
 			l.ann.lost(e.inst, a.Addrs)
+			l.addrs.lost(e.inst, a.Addrs)
 		}
 		l.addrs.hold(e.inst, a.Epoch, a.Addrs)
 	case vrrp.RemoveAddresses:
@@ -409,6 +513,8 @@ func (l *loop) carryOut(e effect) {
 		}
 	case vrrp.Reannounce:
 		l.ann.reannounce(e.inst)
+	case vrrp.StopAnnouncing:
+		l.ann.stop(e.inst)
 	case vrrp.Transition:
 		e.inst.transition(a)
 		if a.From == vrrp.FaultState && a.To != vrrp.Init && len(e.inst.cfg.Peers) > 0 && e.inst.cfg.Interface != "" {
@@ -481,12 +587,15 @@ func (l *loop) receive(p *port, d *vrrpconn.Datagram) {
 		}
 		return
 	}
-	if s := inst.m.State(); s != vrrp.Backup && s != vrrp.Master {
+	if s := inst.m.State(); s != vrrp.Backup && s != vrrp.Master && !inst.m.HandingOver() {
 		return
 	}
 	adv, mismatches, err := inst.expect.Check(d)
 	if err != nil {
 		inst.dropped(d, err)
+		if drop, ok := errors.AsType[*vrrpconn.DropError](err); ok && drop.Otherwise && inst.cfg.HoldOnMismatch {
+			l.step(inst, time.Now(), vrrp.Received{Src: d.Src, Adv: adv, At: d.At, Differs: true})
+		}
 		return
 	}
 	inst.accepted(d, &adv, mismatches)
@@ -528,6 +637,9 @@ func (l *loop) attach(inst *instance, key portKey) error {
 		p.owner.Store(l)
 		l.readers.Add(1)
 		go p.read()
+		if m, ok := conn.(member); ok && key.group.IsValid() {
+			go p.tend(m)
+		}
 	}
 	p.users[inst.cfg.VRID] = append(p.users[inst.cfg.VRID], inst)
 	p.nusers++
@@ -627,6 +739,43 @@ func (p *port) read() {
 		if elapsed := time.Since(since); elapsed > rateWindow {
 			busy = time.Duration(count)*time.Second > busyRate*elapsed
 			count, since = 0, time.Now()
+		}
+	}
+}
+
+// A member is a transport that belongs to a multicast group. *vrrpconn.Conn is one.
+type member interface {
+	CheckMembership() error
+	Renew() error
+}
+
+var _ member = (*vrrpconn.Conn)(nil)
+
+// tend sees to it that what is sent to the group arrives, as far as this host can:
+// the interface can lose the membership without the socket noticing, and switches
+// forget it where nobody asks. It ends when the port is closed.
+func (p *port) tend(m member) {
+	check := time.NewTicker(membershipCheck)
+	defer check.Stop()
+	renewed := time.Now()
+	for {
+		select {
+		case <-p.closed:
+			return
+		case <-check.C:
+		}
+		err := m.CheckMembership()
+		lost := errors.Is(err, vrrpconn.ErrNotMember)
+		if !lost && time.Since(renewed) < membershipRenewal {
+			continue
+		}
+		l := p.owner.Load()
+		if lost {
+			l.log.Warn("the multicast membership was lost; joining again", "interface", p.key.iface, "group", p.key.group, "error", err)
+		}
+		renewed = time.Now()
+		if err := m.Renew(); err != nil && lost {
+			l.post(func() { p.owner.Load().portFailed(p, err) })
 		}
 	}
 }

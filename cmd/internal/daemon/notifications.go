@@ -244,8 +244,10 @@ func stateName(s vrrp.State) string { return strings.ToUpper(s.String()) }
 // transition tells a change of an instance's state: that it is master, only
 // when its addresses are in place, or could not be put there.
 func (n *notifications) transition(inst *instance, t vrrp.Transition) {
-	if n == nil || t.To == vrrp.Init {
-		return // the end is told when the addresses are gone, see stopped
+	if n == nil || t.To == vrrp.Init || t.Reason.Kind == vrrp.ReasonResumed {
+		// The end is told when the addresses are gone, see stopped. One that goes
+		// on after a crash was told of before that.
+		return
 	}
 	n.abandon(inst)
 	ev := n.event(inst, stateName(t.To), t)
@@ -325,7 +327,7 @@ func (n *notifications) group(g *syncGroup, t vrrp.Transition) {
 		return
 	}
 	g.last = t
-	if t.To == vrrp.Init {
+	if t.To == vrrp.Init || t.Reason.Kind == vrrp.ReasonResumed {
 		return
 	}
 	ev := n.groupEvent(g, stateName(t.To), t)

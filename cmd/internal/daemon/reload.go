@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"time"
@@ -166,6 +167,7 @@ func (d *Daemon) apply(ctx context.Context, cfg *config.Config, p *plan.Plan) er
 			wanted = append(wanted, a)
 		}
 	}
+	d.journal.run(journalRouters(cfg))
 	d.journal.want(wanted, finder(d.links.current.Load()))
 
 	// From here on nothing fails. Additions are carried out at once, removals
@@ -181,6 +183,7 @@ func (d *Daemon) apply(ctx context.Context, cfg *config.Config, p *plan.Plan) er
 	go ended()
 	idle := d.finish(c, claims, programs)
 	d.changing.Unlock()
+	d.awaitDepartures(c.removed)
 	for _, l := range idle {
 		l.retire()
 		if err := l.waker.Close(); err != nil {
@@ -211,8 +214,10 @@ func (c *changeover) assign() error {
 			inst := d.instances[in.Old]
 			c.instances[in.New] = inst
 			// Also where nothing has changed: what it refers to may have.
-			c.settings[inst] = newSettings(c.cfg.Instances[in.New], d.log)
-			c.same[inst] = in.Kind == plan.Unchanged
+			s := newSettings(c.cfg.Instances[in.New], d.log)
+			s.unleased = c.cfg.UnleasedIPv6()
+			c.settings[inst] = s
+			c.same[inst] = in.Kind == plan.Unchanged && maps.Equal(s.unleased, inst.shared().unleased)
 		}
 	}
 	// An interface stays with the loop that has it. New ones get a loop; those
@@ -243,7 +248,8 @@ func (c *changeover) assign() error {
 		}
 		cfg.StartupDelay = 0 // it counts from the start of the daemon
 		inst := newInstance(cfg, l, d.log)
-		inst.told = c.told
+		inst.unleased = c.cfg.UnleasedIPv6()
+		inst.told, inst.neighbor = c.told, d.neighbors.find
 		c.instances[i], c.where[inst] = inst, l
 		c.added = append(c.added, inst)
 	}
@@ -345,8 +351,19 @@ func (c *changeover) leave(l *loop) {
 	// What this turn has wanted so far is done while they are here.
 	l.act()
 	var to *loop
+	goes := func(inst *instance) bool { return !inst.removing && c.where[inst] != l }
+	if slices.ContainsFunc(l.instances, goes) {
+		for _, inst := range slices.Clone(l.instances) {
+			if inst.removing {
+				// There is no time for a hand-over: its socket goes along.
+				l.step(inst, time.Now(), vrrp.Shutdown{})
+				l.act()
+				inst.depart()
+			}
+		}
+	}
 	for _, inst := range slices.Clone(l.instances) {
-		if c.where[inst] == l {
+		if !goes(inst) {
 			continue
 		}
 		to = c.where[inst]
@@ -474,10 +491,8 @@ func (c *changeover) wait(done <-chan struct{}) {
 // needed any more. It returns the loops that have nothing left to do.
 func (d *Daemon) finish(c *changeover, claims []io.Closer, programs *programs) (idle []*loop) {
 	used := make(map[*loop]bool)
-	routers := make(map[claimKey]bool)
 	for _, inst := range c.instances {
 		used[inst.loop()] = true
-		routers[routerOf(&inst.shared().cfg)] = true
 	}
 	var loops []*loop
 	for _, l := range c.loops {
@@ -487,7 +502,7 @@ func (d *Daemon) finish(c *changeover, claims []io.Closer, programs *programs) (
 			idle = append(idle, l)
 		}
 	}
-	d.links.set(loops, c.instances)
+	d.links.set(c.loops, slices.Concat(c.instances, c.removed))
 	d.mu.Lock()
 	told := d.told
 	d.cfg, d.loops, d.instances, d.groups = c.cfg, loops, c.instances, c.groups
@@ -499,8 +514,42 @@ func (d *Daemon) finish(c *changeover, claims []io.Closer, programs *programs) (
 		d.garper.limitAnew()
 	}
 	told.closeUnless(c.told)
-	// Several virtual routers may share a claim: in unicast, or one multicast
-	// group after the other.
+	return idle
+}
+
+// awaitDepartures waits until the instances that were removed have handed over, and
+// gives up what was needed for that. The end of the daemon does not wait for them.
+func (d *Daemon) awaitDepartures(removed []*instance) {
+	timeout, stopping := time.After(handoverTimeout(removed)+reloadTimeout), d.stopping
+	for i := 0; i < len(removed); {
+		inst := removed[i]
+		select {
+		case <-inst.departed:
+			i++
+		case <-stopping:
+			stopping = nil
+			for _, inst := range removed {
+				inst.post(func(inst *instance) { inst.loop().step(inst, time.Now(), vrrp.Shutdown{}) })
+			}
+		case <-timeout:
+			d.log.Error("a removed instance does not end", "instance", inst.shared().cfg.Name)
+			return
+		}
+	}
+	d.mu.RLock()
+	loops, instances := d.loops, d.instances
+	d.mu.RUnlock()
+	d.links.set(loops, instances)
+	d.dropClaims(instances)
+}
+
+// dropClaims gives up the virtual routers that no instance is any more. Several may
+// share a claim: in unicast, or one multicast group after the other.
+func (d *Daemon) dropClaims(instances []*instance) {
+	routers := make(map[claimKey]bool)
+	for _, inst := range instances {
+		routers[routerOf(&inst.shared().cfg)] = true
+	}
 	d.claims = slices.DeleteFunc(d.claims, func(claim io.Closer) bool {
 		if routers[claim.(held).router] {
 			return false
@@ -510,7 +559,6 @@ func (d *Daemon) finish(c *changeover, claims []io.Closer, programs *programs) (
 		}
 		return true
 	})
-	return idle
 }
 
 // newLoop makes a loop, which does not run yet.
@@ -522,6 +570,7 @@ func (d *Daemon) newLoop(name string) (*loop, error) {
 	open := func(c vrrpconn.Config) (transport, error) { return vrrpconn.Open(c) }
 	l := newLoop(name, d.log, w, open, d.keeper, d.garper)
 	l.logUnknown = d.cfg.Global.LogUnknownVRIDs
+	l.slept, l.asleep = hostSlept, hostSlept()
 	return l, nil
 }
 
@@ -603,8 +652,8 @@ func (inst *instance) reconfigure(now time.Time, s *settings, t *trackers) {
 		}
 	}
 	for a, as := range s.addresses {
-		if old, ok := was.addresses[a]; ok && old != as {
-			inst.reformed = now
+		if old, ok := was.addresses[a]; !ok || old != as {
+			inst.reformed = now // one that is new may have been another instance's, in another form
 		}
 	}
 	l := inst.loop()
@@ -633,13 +682,21 @@ func (inst *instance) remove(now time.Time) {
 	}
 	l.step(inst, now, vrrp.Shutdown{})
 	inst.told.removed(inst, state)
-	// After the effects of this turn, the last advertisement among them.
-	l.post(func() {
-		l.detach(inst)
-		l.due.set(inst, time.Time{}, false)
-		l.forget(inst)
-		inst.gone = true
-	})
+	l.afterHandover(inst, inst.depart)
+}
+
+// depart ends an instance that was removed, when its last word is out. If the rest
+// of its loop had to go somewhere else, it has gone already.
+func (inst *instance) depart() {
+	if inst.gone {
+		return
+	}
+	l := inst.loop()
+	l.detach(inst)
+	l.due.set(inst, time.Time{}, false)
+	l.forget(inst)
+	inst.gone = true
+	close(inst.departed)
 }
 
 // forget takes an instance out of the loop's list.

@@ -6,61 +6,194 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 
 	"vipd/netif"
 )
 
-// A secondaries is an address table on which the removal of an address takes no
-// other with it. The first IPv4 address of a subnet on an interface is its
-// primary one, and the others are secondary to it; the kernel removes those with
-// it, the host's own included, unless promote_secondaries is set. So it is, while
-// addresses are removed.
+// A secondaries is an address table on which an address that goes, removed or
+// expired, takes no other with it. The first IPv4 address of a subnet on an
+// interface is its primary one, and the others are secondary to it; the kernel
+// removes those with it, the host's own included, unless promote_secondaries is
+// set. So it is, while addresses are removed and, where addresses have a lease, from
+// the first time to the end, when it is put back. Where it cannot be set, addresses
+// get no lease.
 type secondaries struct {
 	addressTable
 	log *slog.Logger
+	// index returns the number of an interface: one of the same name may be
+	// another one. 0: not known.
+	index     func(iface string) int
+	protected map[string]int  // interfaces where it is set, by their number then
+	changed   map[string]bool // those where it is to be put back
+	refused   map[string]bool // those where no address may have a lease
+}
+
+func newSecondaries(table addressTable, log *slog.Logger) *secondaries {
+	return &secondaries{
+		addressTable: table, log: log, index: func(string) int { return 0 },
+		protected: make(map[string]int), changed: make(map[string]bool), refused: make(map[string]bool),
+	}
+}
+
+// hasSiblings reports whether an address may have secondary ones, or be one.
+func hasSiblings(a *netif.Address) bool {
+	return a.Prefix.Addr().Is4() && a.Prefix.Bits() < 32 && !a.Peer.IsValid()
+}
+
+// Add adds addresses.
+func (t *secondaries) Add(addrs []netif.Address) []netif.Result {
+	return t.addressTable.Add(t.protect(addrs))
+}
+
+// RenewFunc renews the leases of addresses.
+func (t *secondaries) RenewFunc(addrs []netif.Address, still func() bool) []netif.Result {
+	return t.addressTable.RenewFunc(t.protect(addrs), still)
+}
+
+// protect sees to it that the others stay when any of these addresses expires, and
+// takes the leases away from those whose expiry would take others along.
+func (t *secondaries) protect(addrs []netif.Address) []netif.Address {
+	cloned := false
+	last := "" // most are on one interface
+	for i := range addrs {
+		a := &addrs[i]
+		if a.ValidLifetime == 0 || a.Interface == last || !hasSiblings(a) {
+			continue
+		}
+		if t.promote(a.Interface) {
+			last = a.Interface
+			continue
+		}
+		if !cloned {
+			addrs, cloned = slices.Clone(addrs), true
+		}
+		addrs[i].ValidLifetime = 0
+	}
+	return addrs
+}
+
+// promote sets promote_secondaries on an interface until the end, and reports
+// whether it is set.
+func (t *secondaries) promote(iface string) bool {
+	index := t.index(iface)
+	if known, ok := t.protected[iface]; ok && known == index && index != 0 {
+		return true
+	}
+	changed, err := promoteSecondaries(iface)
+	if err != nil {
+		if !t.refused[iface] {
+			t.refused[iface] = true
+			t.log.Warn("addresses on this interface get no lease: promote_secondaries is off and cannot be set, so that other addresses of the subnet would expire with them", "interface", iface, "error", err)
+		}
+		return false
+	}
+	t.protected[iface], t.changed[iface] = index, t.changed[iface] || changed
+	return true
+}
+
+// prepare sets promote_secondaries where addresses may get a lease, so that becoming
+// master does not wait for it.
+func (t *secondaries) prepare(addrs []netif.Address) {
+	for i := range addrs {
+		if a := &addrs[i]; hasSiblings(a) && t.index(a.Interface) != 0 {
+			t.promote(a.Interface)
+		}
+	}
 }
 
 // Remove removes addresses, and nothing but them.
-func (t secondaries) Remove(addrs []netif.Address) []netif.Result {
+func (t *secondaries) Remove(addrs []netif.Address) []netif.Result {
 	seen := make(map[string]bool)
-	for _, a := range addrs {
-		if seen[a.Interface] || !a.Prefix.Addr().Is4() || a.Prefix.Bits() == 32 {
+	for i := range addrs {
+		a := &addrs[i]
+		if seen[a.Interface] || !hasSiblings(a) {
 			continue
 		}
 		seen[a.Interface] = true
-		undo, err := promoteSecondaries(a.Interface)
-		if err != nil {
-			t.log.Warn("other addresses of the subnet may go with the one that is removed: promote_secondaries is off and cannot be set", "interface", a.Interface, "error", err)
+		if known, ok := t.protected[a.Interface]; ok && known == t.index(a.Interface) {
 			continue
 		}
-		defer undo()
+		switch changed, err := promoteSecondaries(a.Interface); {
+		case err != nil:
+			t.log.Warn("other addresses of the subnet may go with the one that is removed: promote_secondaries is off and cannot be set", "interface", a.Interface, "error", err)
+		case changed:
+			defer demoteSecondaries(a.Interface)
+		}
 	}
 	return t.addressTable.Remove(addrs)
 }
 
-// promoteSecondaries sets promote_secondaries on an interface and returns what
-// puts it back. An interface that does not exist needs neither.
-func promoteSecondaries(iface string) (undo func(), err error) {
-	nothing := func() {}
-	if strings.ContainsRune(iface, '/') {
-		return nothing, nil // no interface is called that
+// putBack ends what promote has begun, when no address has a lease any more.
+func (t *secondaries) putBack() {
+	for iface, changed := range t.changed {
+		if changed {
+			demoteSecondaries(iface)
+		}
 	}
-	file := "/proc/sys/net/ipv4/conf/" + iface + "/promote_secondaries"
+	clear(t.changed)
+	clear(t.protected)
+}
+
+// unprotected returns the interfaces of addresses on which promote_secondaries is
+// off, or was before an earlier run.
+func (t *secondaries) unprotected(addrs []netif.Address) []string {
+	var out []string
+	for iface := range t.changed {
+		out = append(out, iface)
+	}
+	for i := range addrs {
+		a := &addrs[i]
+		if hasSiblings(a) && !slices.Contains(out, a.Interface) && !keepsSiblings(a.Interface) {
+			out = append(out, a.Interface)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// keepsSiblings reports whether promote_secondaries is on or does not matter.
+func keepsSiblings(iface string) bool {
+	file, ok := promoteFile(iface)
+	if !ok {
+		return true
+	}
 	b, err := os.ReadFile(file)
-	if err == nil && strings.TrimSpace(string(b)) != "0" {
-		return nothing, nil
+	return err != nil || strings.TrimSpace(string(b)) != "0"
+}
+
+func promoteFile(iface string) (string, bool) {
+	if strings.ContainsRune(iface, '/') {
+		return "", false // no interface is called that
 	}
-	if err == nil {
-		err = os.WriteFile(file, []byte("1"), 0)
+	return "/proc/sys/net/ipv4/conf/" + iface + "/promote_secondaries", true
+}
+
+// promoteSecondaries sets promote_secondaries on an interface and reports whether
+// it was not. An interface that does not exist needs nothing.
+func promoteSecondaries(iface string) (changed bool, err error) {
+	file, ok := promoteFile(iface)
+	if !ok {
+		return false, nil
 	}
-	if err != nil {
+	if keepsSiblings(iface) {
+		return false, nil
+	}
+	if err := os.WriteFile(file, []byte("1"), 0); err != nil {
 		// It may have gone in between, in which case the error is any.
 		if _, gone := os.Stat(file); errors.Is(gone, fs.ErrNotExist) {
-			return nothing, nil
+			return false, nil
 		}
-		return nil, fmt.Errorf("daemon: setting a kernel parameter: %w", err)
+		return false, fmt.Errorf("daemon: setting a kernel parameter: %w", err)
 	}
-	// An interface that has gone meanwhile has taken the setting along.
-	return func() { _ = os.WriteFile(file, b, 0) }, nil
+	return true, nil
+}
+
+// demoteSecondaries puts promote_secondaries back. An interface that has gone
+// meanwhile has taken the setting along.
+func demoteSecondaries(iface string) {
+	if file, ok := promoteFile(iface); ok {
+		_ = os.WriteFile(file, []byte("0"), 0)
+	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"vipd/cmd/internal/control"
 	"vipd/config"
+	"vipd/netif"
 	"vipd/vrrp"
 	"vipd/vrrp/vrrpconn"
 )
@@ -39,6 +40,10 @@ func (d *Daemon) Status(ctx context.Context) (control.Status, error) {
 		s.Daemon.Degraded = true
 		s.Daemon.Reasons = append(s.Daemon.Reasons, "the last reload was refused, and the configuration before it runs: "+lastReload.Error)
 	}
+	if d.unrecorded != "" {
+		s.Daemon.Degraded = true
+		s.Daemon.Reasons = append(s.Daemon.Reasons, "after a crash nothing would be cleaned up before the leases end: "+d.unrecorded)
+	}
 	byName := make(map[string]control.Instance)
 	groups := make(map[string]control.SyncGroup)
 	type answer struct {
@@ -50,6 +55,9 @@ func (d *Daemon) Status(ctx context.Context) (control.Status, error) {
 		l.post(func() {
 			var out answer
 			for _, inst := range l.instances {
+				if inst.removing {
+					continue // one of the same name may have taken its place
+				}
 				out.instances = append(out.instances, inst.status())
 				if inst.group != nil && inst.member == 0 {
 					out.groups = append(out.groups, inst.group.status())
@@ -94,6 +102,12 @@ func (d *Daemon) Status(ctx context.Context) (control.Status, error) {
 	}
 	for _, c := range cfg.Instances {
 		inst := byName[c.Name]
+		// All instances stand still together, but not all can tell.
+		s.Daemon.Gaps.Count = max(s.Daemon.Gaps.Count, inst.Gaps.Count)
+		s.Daemon.Gaps.Longest = max(s.Daemon.Gaps.Longest, inst.Gaps.Longest)
+		if inst.Gaps.Last.After(s.Daemon.Gaps.Last) {
+			s.Daemon.Gaps.Last = inst.Gaps.Last
+		}
 		if inst.Degraded {
 			s.Daemon.Degraded = true
 			s.Daemon.Reasons = append(s.Daemon.Reasons, inst.Name+": "+inst.DegradedText)
@@ -163,12 +177,55 @@ func (inst *instance) status() control.Instance {
 			out.Degraded, out.DegradedText = true, text
 		}
 	}
+	inst.ownership(&out, &s)
 	for _, t := range inst.history {
 		out.History = append(out.History, control.Transition{
 			At: t.at, From: control.State(t.From.String()), To: control.State(t.To.String()), Reason: reason(t.Reason),
 		})
 	}
 	return out
+}
+
+// ownership adds who has the addresses besides this router, or is about to.
+func (inst *instance) ownership(out *control.Instance, s *vrrp.Snapshot) {
+	out.HandingOver, out.Yielded, out.Gaps, out.Events = s.HandingOver, s.Yielded, inst.gaps, slices.Clone(inst.events)
+	out.Lease = &control.Lease{Length: control.Seconds(inst.lease)}
+	switch {
+	case inst.lease == 0:
+		out.Lease.Off = "vip_lease is off"
+	default:
+		if overlap, ok := inst.cfg.LeaseOverlap(); ok {
+			out.Lease.Overlap = control.Seconds(overlap)
+		}
+		for _, a := range inst.order {
+			if inst.leaseOf(a) == 0 {
+				out.Lease.Off = fmt.Sprintf("there are more than %d IPv6 addresses on %s", config.MaxLeasedIPv6, a.Interface)
+				break
+			}
+		}
+	}
+	if time.Now().Before(s.HeldUntil) && s.Held.IsValid() {
+		out.Held = &control.Held{Peer: s.Held, Until: s.HeldUntil}
+	}
+	for _, r := range s.Rivals {
+		rival := control.Rival{Address: r.Addr, Priority: r.Priority, VIP: r.Address.IP, Since: r.Since, LastHeard: r.Last}
+		mac := r.MAC
+		if r.Addr.IsValid() {
+			mac = inst.macs[r.Addr]
+		}
+		if mac != (vrrp.MAC{}) {
+			rival.MAC = mac.String()
+		}
+		out.Contested = append(out.Contested, rival)
+		text := fmt.Sprintf("contested by %s", r.MAC)
+		if r.Addr.IsValid() {
+			text = fmt.Sprintf("contested by %s, priority %d", r.Addr, r.Priority)
+		}
+		if out.Degraded {
+			text = out.DegradedText + "; " + text
+		}
+		out.Degraded, out.DegradedText = true, text
+	}
 }
 
 // addressStatus adds the addresses, and returns how many of them a master
@@ -179,8 +236,14 @@ func (inst *instance) addressStatus(out *control.Instance) int {
 		key := vrrp.Address{IP: a.Prefix.Addr(), Interface: a.Interface}
 		ready, err := inst.m.Address(key)
 		row := control.Address{Address: a.Prefix, Interface: a.Interface, Label: a.Label, Advertised: advertised}
-		if inst.view.present != nil {
-			row.Present = inst.view.present(key)
+		if inst.view.find != nil {
+			var there netif.PresentAddress
+			there, row.Present = inst.view.find(key)
+			// How long it has left is not known from there: who renews it does so
+			// without waking anybody.
+			if end := inst.leased.Load(); row.Present && there.Valid != netif.Forever && addedByVipd(there) && end > 0 {
+				row.Lease = control.Seconds(max(0, time.Duration(end)-time.Since(inst.born)).Round(10 * time.Millisecond))
+			}
 		}
 		if err != nil {
 			row.Error = err.Error()
@@ -231,7 +294,8 @@ func (inst *instance) counterStatus() control.Counters {
 	out := control.Counters{
 		Received: c.received, Sent: c.sent, BecomeMaster: c.becameMaster, ReleaseMaster: c.releasedMaster,
 		PriorityZeroReceived: c.priorityZeroReceived, PriorityZeroSent: c.priorityZero, SendErrors: c.sendErrors,
-		AnnouncementsSent: inst.announced.Load(), Restored: c.restored, Drops: make(map[string]uint64),
+		AnnouncementsSent: inst.announced.Load(), Restored: c.restored, LeaseExpired: c.expired, Resumed: c.resumed,
+		HandedOver: c.handedOver, Contested: c.contested, Gaps: inst.gaps.Count, Drops: make(map[string]uint64),
 	}
 	for drop, n := range c.drops {
 		if n > 0 {

@@ -24,6 +24,7 @@ func machineConfig(c config.Instance, order []vrrp.Address) vrrp.Config {
 		Interval: c.AdvertInterval, DownTimerAdverts: c.DownTimerAdverts,
 		NoPreempt: !c.Preempt, PreemptDelay: c.PreemptDelay, StartupDelay: c.StartupDelay,
 		LowerPriorityNoAdvert: c.LowerPrioNoAdvert, HigherPrioritySendAdvert: c.HigherPrioSendAdvert,
+		Handover: c.Handover, ResignOnLoss: c.ResignOnLoss,
 		Addresses: order,
 	}
 }

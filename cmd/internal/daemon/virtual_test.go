@@ -112,6 +112,7 @@ func (a virtualAnnouncer) lost(*instance, []vrrp.Address)         {}
 func (a virtualAnnouncer) stop(*instance)                         {}
 func (a virtualAnnouncer) retime(*instance, arp.Timing)           {}
 func (h *virtualHost) update(*instance, *settings)                {}
+func (h *virtualHost) lost(*instance, []vrrp.Address)             {}
 
 // A virtualRouter is the real loop with one instance on a LAN in memory.
 type virtualRouter struct {

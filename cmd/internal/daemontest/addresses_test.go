@@ -230,6 +230,7 @@ func TestAnAddressOfTheHostOutlivesAVirtualOneOfItsSubnet(t *testing.T) {
 	if !has(r, "eth0", "198.51.100.20") {
 		t.Error("an address of the host went with the virtual one")
 	}
+	d.Stop(t)
 	if got, err := r.GetSysctl("net.ipv4.conf.eth0.promote_secondaries"); err != nil || got != "0" {
 		t.Errorf("promote_secondaries is %s (%v), want what it was", got, err)
 	}

@@ -342,6 +342,7 @@ vrrp_instance:
     version: 2
     priority: %[1]d
     advert_int: 1
+    hold_on_mismatch: off # some of the flood is a master whose interval differs
     authentication: {auth_type: PASS, auth_pass: secret}
     virtual_ipaddress: [192.0.2.10/24, 192.0.2.11/24]
   THREE:

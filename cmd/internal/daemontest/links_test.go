@@ -532,7 +532,9 @@ func TestManyChangesBySomebodyElseConfuseNobody(t *testing.T) {
 	// of what was done to its own address are lost with the rest.
 	d.Pause(t)
 	churnMany(t, r, other)
-	check(t, r.RemoveAddr("eth0", prefix("192.0.2.10/24")))
+	if has(r, "eth0", "192.0.2.10") { // else its lease is over
+		check(t, r.RemoveAddr("eth0", prefix("192.0.2.10/24")))
+	}
 	churnMany(t, r, other)
 	if lost(t, d.PID()) == 0 {
 		t.Error("the kernel has lost no news: the test tests nothing")

@@ -186,7 +186,8 @@ func TestCheckSaysWhatWouldRunAndWhatIsStrange(t *testing.T) {
 			name: "all well", yaml: fast,
 			want: "FILE: can run; 1 instance\n" +
 				"  VI: VRRPv3 IPv4, VRID 51, on eth0, priority 200, advertises every 100ms by multicast to 224.0.0.18\n" +
-				"    takes over after 322ms without an advertisement; holds 1 address\n",
+				"    takes over after 322ms without an advertisement; holds 1 address\n" +
+				"    if it dies as master, the kernel removes its addresses 1s after the last advertisement, and two routers answer for at most 1.25s\n",
 		},
 		{
 			name: "several errors", yaml: "vrrp_instance:\n  VI:\n    interface: eth0\n    virtual_routerid: 51\n    priority: 300\n    virtual_ipaddress: [192.0.2.10/24]\n", code: 2,
@@ -199,14 +200,16 @@ func TestCheckSaysWhatWouldRunAndWhatIsStrange(t *testing.T) {
 			want: "FILE:3:3: vrrp_instance.VI: warning: interface eth7 does not exist: the instance waits for it\n" +
 				"FILE: can run; 1 instance\n" +
 				"  VI: VRRPv3 IPv4, VRID 51, on eth7, priority 200, advertises every 1s by multicast to 224.0.0.18\n" +
-				"    takes over after 3.219s without an advertisement; holds 1 address\n",
+				"    takes over after 3.219s without an advertisement; holds 1 address\n" +
+				"    if it dies as master, the kernel removes its addresses 3s after the last advertisement, and two routers answer for at most 500ms\n",
 		},
 		{
 			name: "a virtual address outside the subnet, strictly", yaml: strings.Replace(fast, "192.0.2.10", "203.0.113.10", 1), args: []string{"--strict"}, code: 1,
 			want: "FILE:8:25: vrrp_instance.VI: warning: 203.0.113.10 is in no subnet of eth0 (it has 192.0.2.0/24)\n" +
 				"FILE: can run; 1 instance\n" +
 				"  VI: VRRPv3 IPv4, VRID 51, on eth0, priority 200, advertises every 100ms by multicast to 224.0.0.18\n" +
-				"    takes over after 322ms without an advertisement; holds 1 address\n",
+				"    takes over after 322ms without an advertisement; holds 1 address\n" +
+				"    if it dies as master, the kernel removes its addresses 1s after the last advertisement, and two routers answer for at most 1.25s\n",
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

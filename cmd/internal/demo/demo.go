@@ -285,11 +285,11 @@ func (s *show) play(ctx context.Context) error {
 		}, s.r1, 0, s.masterDown(s.r1), "r2 serves until it hears r1"},
 		{"planned stop", "stop the master's vipd (SIGTERM)", func() error {
 			return s.master().cmd.Signal(syscall.SIGTERM)
-		}, s.r2, s.skew(s.r2), s.skew(s.r2), "priority 0, then the skew time of r2"},
+		}, s.r2, 0, s.skew(s.r2), "r1 serves until r2 has announced the address"},
 	}
 	if !s.opts.Preempt {
 		acts[2].winner, acts[2].rule = s.r2, "nopreempt: r2 stays master"
-		acts[3].winner, acts[3].bound, acts[3].within, acts[3].rule = s.r1, s.skew(s.r1), s.skew(s.r1), "priority 0, then the skew time of r1"
+		acts[3].winner, acts[3].within, acts[3].rule = s.r1, s.skew(s.r1), "r2 serves until r1 has announced the address"
 	}
 	for _, a := range acts {
 		s.say("%s: %s", strings.ToUpper(a.name), a.does)

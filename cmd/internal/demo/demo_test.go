@@ -24,8 +24,8 @@ func options(t *testing.T) Options {
 	return Options{AdvertInterval: "0.1", Version: 3, High: 150, Low: 100, Preempt: true, Program: rig.BuildVIPD(t), Out: &bytes.Buffer{}}
 }
 
-// leavesNothing runs f and then looks for files and processes of a
-// demonstration.
+// leavesNothing runs f and then looks for files and processes of
+// demonstrations.
 func leavesNothing(t *testing.T, f func()) {
 	t.Helper()
 	dir := t.TempDir()
@@ -46,6 +46,10 @@ func leavesNothing(t *testing.T, f func()) {
 }
 
 func TestADemonstrationMeasuresWhatTheProtocolPromises(t *testing.T) {
+	leavesNothing(t, func() { t.Run("each", measuresWhatTheProtocolPromises) })
+}
+
+func measuresWhatTheProtocolPromises(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		edit func(*Options)
@@ -55,35 +59,34 @@ func TestADemonstrationMeasuresWhatTheProtocolPromises(t *testing.T) {
 		{"with IPv6", func(o *Options) { o.IPv6 = true }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			leavesNothing(t, func() {
-				o := options(t)
-				c.edit(&o)
-				result, err := Run(t.Context(), o)
-				if err != nil {
-					t.Fatalf("%v\n%s", err, o.Out)
+			t.Parallel()
+			o := options(t)
+			c.edit(&o)
+			result, err := Run(t.Context(), o)
+			if err != nil {
+				t.Fatalf("%v\n%s", err, o.Out)
+			}
+			if len(result.Events) != 4 {
+				t.Fatalf("%d events, want 4", len(result.Events))
+			}
+			const slack = time.Second
+			for _, e := range result.Events {
+				if gap, bound := e.Gap.Duration(), e.Bound.Duration(); gap > bound+slack || bound > 0 && gap < bound/4 {
+					t.Errorf("%s: the client had no answer for %s, by the rule it is %s", e.Name, gap, bound)
 				}
-				if len(result.Events) != 4 {
-					t.Fatalf("%d events, want 4", len(result.Events))
+				if e.Reason == "" || !strings.Contains(o.Out.(*bytes.Buffer).String(), e.Reason) {
+					t.Errorf("%s: the reason %q is not shown", e.Name, e.Reason)
 				}
-				const slack = time.Second
-				for _, e := range result.Events {
-					if gap, bound := e.Gap.Duration(), e.Bound.Duration(); gap > bound+slack || bound > 0 && gap < bound/4 {
-						t.Errorf("%s: the client had no answer for %s, by the rule it is %s", e.Name, gap, bound)
-					}
-					if e.Reason == "" || !strings.Contains(o.Out.(*bytes.Buffer).String(), e.Reason) {
-						t.Errorf("%s: the reason %q is not shown", e.Name, e.Reason)
-					}
+			}
+			want := []string{"r1", "r2", "r1", "r2"}
+			if !o.Preempt {
+				want = []string{"r1", "r2", "r2", "r1"}
+			}
+			for i, e := range result.Events {
+				if e.Master != want[i] {
+					t.Errorf("after %s the master is %s, want %s", e.Name, e.Master, want[i])
 				}
-				want := []string{"r1", "r2", "r1", "r2"}
-				if !o.Preempt {
-					want = []string{"r1", "r2", "r2", "r1"}
-				}
-				for i, e := range result.Events {
-					if e.Master != want[i] {
-						t.Errorf("after %s the master is %s, want %s", e.Name, e.Master, want[i])
-					}
-				}
-			})
+			}
 		})
 	}
 }
@@ -103,17 +106,20 @@ func (w *trigger) Write(p []byte) (int, error) {
 }
 
 func TestAnInterruptedDemonstrationLeavesNothing(t *testing.T) {
+	leavesNothing(t, func() { t.Run("each", endsWhenItIsInterrupted) })
+}
+
+func endsWhenItIsInterrupted(t *testing.T) {
 	for _, moment := range []string{"START", "POWER CUT", "RETURN", "PLANNED STOP"} {
 		t.Run(moment, func(t *testing.T) {
-			leavesNothing(t, func() {
-				ctx, cancel := context.WithCancel(t.Context())
-				defer cancel()
-				o := options(t)
-				o.Out = &trigger{word: moment, call: cancel}
-				if _, err := Run(ctx, o); !errors.Is(err, ErrInterrupted) {
-					t.Errorf("the error is %v, want %v", err, ErrInterrupted)
-				}
-			})
+			t.Parallel()
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			o := options(t)
+			o.Out = &trigger{word: moment, call: cancel}
+			if _, err := Run(ctx, o); !errors.Is(err, ErrInterrupted) {
+				t.Errorf("the error is %v, want %v", err, ErrInterrupted)
+			}
 		})
 	}
 }

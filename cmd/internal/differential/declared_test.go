@@ -218,6 +218,7 @@ global_defs:
   vrrp_version: 2
   vrrp_garp_master_delay: 0
   vrrp_garp_master_repeat: 1
+` + ownershipLikeKeepalived + `
 vrrp_instance:
   VI_1:
     interface: eth0
@@ -260,6 +261,7 @@ vrrp_instance:
     virtual_router_id: 6
     advert_int: 4
     down_timer_adverts: 1
+    on_address_loss: restore
     virtual_ipaddress: [192.0.2.206, 192.0.2.246]
 `,
 			kinds: []Kind{KindAdvert, KindARP},
@@ -388,6 +390,7 @@ vrrp_instance VI_1 {
 global_defs:
   vrrp_garp_master_delay: 0
   vrrp_garp_master_repeat: 1
+` + ownershipLikeKeepalived + `
 vrrp_instance:
   VI_1:
     interface: eth0
@@ -425,6 +428,7 @@ global_defs:
   vrrp_version: 2
   vrrp_garp_master_delay: 0
   vrrp_garp_master_repeat: 1
+` + ownershipLikeKeepalived + `
 vrrp_instance:
   VI_1:
     interface: eth0
@@ -707,6 +711,7 @@ vrrp_instance VI_1 {
 global_defs:
   vrrp_version: 2
   vrrp_min_garp: true
+` + ownershipLikeKeepalived + `
 vrrp_instance:
   VI_1:
     interface: eth0
@@ -999,6 +1004,7 @@ vrrp_instance VI_1 {
 global_defs:
   vrrp_garp_master_delay: 0
   vrrp_garp_master_repeat: 1
+` + ownershipLikeKeepalived + `
 vrrp_instance:
   VI_1:
     version: 2
@@ -1042,7 +1048,7 @@ func TestADifferenceThatTakesAMinuteShows(t *testing.T) {
 
 // allDifferences returns the scenarios of all differences that show at once.
 func allDifferences() []scenario {
-	return slices.Concat(declaredDifferences(), trackingDifferences(), groupDifferences())
+	return slices.Concat(declaredDifferences(), trackingDifferences(), groupDifferences(), ownershipDifferences())
 }
 
 // TestTheListOfDifferencesNamesTheseScenarios holds docs/differences.md against

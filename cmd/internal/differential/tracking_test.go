@@ -38,7 +38,7 @@ global_defs:
   vrrp_notify_fifo: $DIR/fifo
   script_user: root
   enable_script_security: false
-`
+` + ownershipLikeKeepalived
 
 // fast is the interval of scenarios that wait for elections.
 const fast = 100 * time.Millisecond

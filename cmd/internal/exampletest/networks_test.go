@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"vipd/cmd/internal/control"
+	"vipd/cmd/internal/rig"
 	"vipd/netif/netiftest"
 )
 
@@ -29,13 +30,18 @@ func TestAUnicastPairInACloudSurvivesAMasterThatHangs(t *testing.T) {
 
 	n.a.Pause(t)
 	n.b.is("API", control.StateMaster)
+	rig.Eventually(t, patience, "the kernel removes the address from a, which hangs", func() bool {
+		has, err := n.a.node.HasAddr(netip.MustParseAddr("198.51.100.100"))
+		check(t, err)
+		return !has
+	})
 	n.a.Continue(t)
 	n.masters(n.a, control.StateBackup, "API")
 
 	const script = "record.sh INSTANCE API "
 	n.b.told("API", script+"BACKUP 100", script+"MASTER 100", script+"BACKUP 100")
-	// a has been master all the time, for all it knows.
-	n.a.told("API", script+"BACKUP 150", script+"MASTER 150")
+	// a knows that it was replaced, and is a backup before it is master again.
+	n.a.told("API", script+"BACKUP 150", script+"MASTER 150", script+"BACKUP 150", script+"MASTER 150")
 
 	frames, err := heard.Stop()
 	check(t, err)

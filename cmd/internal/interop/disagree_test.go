@@ -23,6 +23,7 @@ type disagreement struct {
 	vipd, other control.State // that they end up in
 	mismatch    []string      // what vipd says of a peer that it listens to
 	drop        string        // why vipd does not listen to it
+	held        bool          // vipd does not take over because of it all the same
 	logged      []string      // what the log says of that
 }
 
@@ -73,8 +74,15 @@ var disagreements = []disagreement{
 		mismatch: []string{"500ms", "1s"},
 	},
 	{
-		name:     "with another interval in version 2 both are master",
+		name:     "with another interval in version 2 vipd does not take over from a master that it hears",
 		protocol: v2, peer: keepalived,
+		differ: func(p *protocol) { p.interval *= 2 },
+		vipd:   control.StateBackup, other: control.StateMaster,
+		drop: "interval_mismatch", held: true, logged: []string{"1s", "2s"},
+	},
+	{
+		name:     "with another interval in version 2 keepalived takes over, and both are master",
+		protocol: v2, peer: keepalived, vipdHigh: true,
 		differ: func(p *protocol) { p.interval *= 2 },
 		vipd:   control.StateMaster, other: control.StateMaster,
 		drop: "interval_mismatch", logged: []string{"1s", "2s"},
@@ -151,7 +159,7 @@ func (d disagreement) play(t *testing.T) {
 			return false
 		}
 		i = v.Instance(t, instance)
-		return (d.drop == "" || i.Counters.Drops[d.drop] >= 2) &&
+		return (d.drop == "" || i.Counters.Drops[d.drop] >= 2) && d.held == (i.Held != nil) &&
 			(len(d.mismatch) == 0 || len(i.Mismatches) > 0 && i.Counters.Received >= 1)
 	})
 	again := time.NewTimer(s.masterDown(lowPriority))

@@ -137,7 +137,8 @@ func newHost(t *testing.T, node *netiftest.Node, addr netip.Addr) *host {
 // sh runs a command on the host, as root in a shell, and returns what it says.
 func (h *host) sh(line string) (string, error) {
 	c := h.Command(context.WithoutCancel(h.t.Context()), "nsenter", "--target", strconv.Itoa(h.pid), "--pid", "--mount", "sh", "-c", "cd "+h.dir+" && "+line)
-	c.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8"}
+	// GORACE is for systemctl, which is this binary.
+	c.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8", "GORACE=" + os.Getenv("GORACE")}
 	out, err := c.CombinedOutput()
 	return string(out), err
 }

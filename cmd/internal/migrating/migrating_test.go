@@ -18,8 +18,10 @@ const (
 	pingInterval = 20 * time.Millisecond
 	// slack is how much longer than the document says a busy machine may take.
 	slack = time.Second
-	// settled is longer than a backup waits for its master.
-	settled = 4 * time.Second
+	// interval is the document's between two advertisements, settled longer than
+	// a backup waits for its master.
+	interval = time.Second
+	settled  = 4 * time.Second
 	// keepalivedUnit and vipdUnit are what the services are started by.
 	keepalivedUnit = packageDir + "/keepalived.service"
 	vipdUnit       = "../../../examples/vipd.service"
@@ -96,6 +98,18 @@ func (p *pair) has(h *host) int {
 // another master would need to show itself.
 func (p *pair) holds(h *host) {
 	p.t.Helper()
+	p.holdsFor(h, settled)
+}
+
+// holdsAgain is holds where the pair has come before. It waits for an
+// advertisement.
+func (p *pair) holdsAgain(h *host) {
+	p.t.Helper()
+	p.holdsFor(h, interval+interval/4)
+}
+
+func (p *pair) holdsFor(h *host, d time.Duration) {
+	p.t.Helper()
 	other := p.r1
 	if h == p.r1 {
 		other = p.r2
@@ -106,16 +120,16 @@ func (p *pair) holds(h *host) {
 	rig.Eventually(p.t, patience, h.Name()+" alone is master, with all addresses", sole)
 	// One that has just been started may yet say that it is backup.
 	elections := strings.Count(p.told(), "master\n")
-	p.settle()
+	p.pass(d)
 	if !sole() || strings.Count(p.told(), "master\n") != elections {
 		p.t.Fatalf("%s is not the only master: it has %d addresses, %s has %d; their notify scripts were told\n%s",
 			h.Name(), p.has(h), other.Name(), p.has(other), p.told())
 	}
 }
 
-// settle lets pass for as long as a backup waits for its master.
-func (p *pair) settle() {
-	end := time.NewTimer(settled)
+// pass lets time pass.
+func (p *pair) pass(d time.Duration) {
+	end := time.NewTimer(d)
 	defer end.Stop()
 	select {
 	case <-end.C:
@@ -214,7 +228,7 @@ func TestAPairOfKeepalivedBecomesAPairOfVipd(t *testing.T) {
 	}
 
 	g.again("Step 1: vipd on the backup", r1, r2)
-	p.holds(r1)
+	p.holdsAgain(r1)
 
 	// Step 2
 	since = time.Now()
@@ -231,7 +245,7 @@ func TestAPairOfKeepalivedBecomesAPairOfVipd(t *testing.T) {
 	content(t, r2, control.StateBackup)
 
 	g.again("Step 2: the addresses go to vipd", r1, r2)
-	p.holds(r2)
+	p.holdsAgain(r2)
 
 	// Step 3
 	since = time.Now()
@@ -254,9 +268,9 @@ func TestAPairOfKeepalivedBecomesAPairOfVipd(t *testing.T) {
 	content(t, r2, control.StateBackup)
 
 	g.again("Step 2: the addresses go to vipd", r1, r2)
-	p.holds(r2)
+	p.holdsAgain(r2)
 	g.again("Step 3: vipd on the other node", r1, r2)
-	p.holds(r1)
+	p.holdsAgain(r1)
 
 	// Step 4
 	since = time.Now()
@@ -271,7 +285,7 @@ func TestAPairOfKeepalivedBecomesAPairOfVipd(t *testing.T) {
 	r1.must("rm /run/web-is-up")
 	p.holds(r2)
 	r1.must("touch /run/web-is-up")
-	p.holds(r1)
+	p.holdsAgain(r1)
 	for _, h := range []*host{r1, r2} {
 		if out, err := h.sh("systemctl start keepalived"); err == nil {
 			t.Errorf("%s: keepalived can still be started: %s", h.Name(), out)
