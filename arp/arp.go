@@ -116,6 +116,26 @@ func AppendGratuitous(b []byte, mac MAC, ip netip.Addr) []byte {
 	return append(b, addr[:]...)
 }
 
+// AppendProbe appends the whole Ethernet frame of an ARP probe (RFC 5227 §1.1) from
+// mac: it asks who has ip, and tells nobody anything. It appends nothing if ip is not
+// an IPv4 address.
+func AppendProbe(b []byte, mac MAC, ip netip.Addr) []byte {
+	ip = ip.Unmap()
+	if !ip.Is4() {
+		return b
+	}
+	addr := ip.As4()
+
+	b = appendEthernet(b, broadcast, mac, etherTypeARP)
+	b = binary.BigEndian.AppendUint16(b, hardwareEthernet)
+	b = binary.BigEndian.AppendUint16(b, etherTypeIPv4)
+	b = append(b, byte(len(mac)), byte(len(addr)))
+	b = binary.BigEndian.AppendUint16(b, operationRequest)
+	b = append(b, mac[:]...)
+	b = append(b, make([]byte, len(addr)+len(mac))...)
+	return append(b, addr[:]...)
+}
+
 // AppendUnsolicitedNA appends the whole Ethernet frame of an unsolicited
 // neighbour advertisement for ip at mac, 86 octets. It appends nothing if ip is
 // not an IPv6 address.

@@ -75,6 +75,13 @@ func TestFramesAreTheseOctets(t *testing.T) {
 	}
 }
 
+func TestAProbeAsksAndTellsNothing(t *testing.T) {
+	want := octets(t, `ffffffffffff 02000000000a 0806 0001 0800 06 04 0001 02000000000a 00000000 000000000000 c0000264`)
+	if got := arp.AppendProbe(nil, router, netip.MustParseAddr("192.0.2.100")); !bytes.Equal(got, want) {
+		t.Errorf("\n got %x\nwant %x", got, want)
+	}
+}
+
 func TestAnAddressOfTheWrongFamilyAppendsNothing(t *testing.T) {
 	v4, v6, in6 := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("::ffff:192.0.2.1")
 	for _, tt := range []struct {
@@ -83,6 +90,7 @@ func TestAnAddressOfTheWrongFamilyAppendsNothing(t *testing.T) {
 	}{
 		{"ARP for IPv6", arp.AppendGratuitous(nil, router, v6)},
 		{"ARP for no address", arp.AppendGratuitous(nil, router, netip.Addr{})},
+		{"probe for IPv6", arp.AppendProbe(nil, router, v6)},
 		{"advertisement for IPv4", arp.AppendUnsolicitedNA(nil, router, v4, false)},
 		{"advertisement for IPv4 in IPv6", arp.AppendUnsolicitedNA(nil, router, in6, false)},
 		{"advertisement for no address", arp.AppendUnsolicitedNA(nil, router, netip.Addr{}, false)},

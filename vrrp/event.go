@@ -299,7 +299,7 @@ const (
 	FaultInterfaceDown
 	// FaultNoSource: there is no address to send advertisements from.
 	FaultNoSource
-	// FaultSocket: advertisements cannot be received or sent.
+	// FaultSocket: there is no socket to receive and send advertisements by.
 	FaultSocket
 	// FaultTrackedInterface: an interface that is tracked, or that one of the
 	// addresses belongs on, is missing or down.
@@ -310,6 +310,8 @@ const (
 	FaultCheck
 	// FaultGroup: another member of the sync group, Name, is in fault.
 	FaultGroup
+	// FaultSilenced: the host refuses to send advertisements.
+	FaultSilenced
 )
 
 // String returns a short lower-case name, fit for metrics and JSON.
@@ -331,6 +333,8 @@ func (k FaultKind) String() string {
 		return "check"
 	case FaultGroup:
 		return "sync-group"
+	case FaultSilenced:
+		return "silenced"
 	}
 	return fmt.Sprintf("FaultKind(%d)", uint8(k))
 }
@@ -365,6 +369,8 @@ func (f Fault) String() string {
 		s = "check " + f.Name + " fails"
 	case FaultGroup:
 		s = "sync group member " + f.Name + " is in fault"
+	case FaultSilenced:
+		s = "advertisements cannot be sent on " + f.Name
 	default:
 		s = f.Kind.String() + " " + f.Name
 	}

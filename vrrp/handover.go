@@ -158,8 +158,9 @@ func (m *Machine) finish(now time.Time, ev Event) {
 			if at.IsZero() || at.After(now) || at.Before(m.since) {
 				at = now
 			}
-			if until := at.Add(overlap); m.over.most.IsZero() && until.Before(m.over.until) {
-				m.over.until, m.over.most = until, at.Add(overlapMost)
+			if m.over.most.IsZero() {
+				m.over.until, m.over.most = minTime(m.over.until, at.Add(overlap)), at.Add(overlapMost)
+				m.note(Reason{Kind: ReasonHandedOver, Peer: ev.Src.WithZone(""), PeerPriority: ev.Adv.Priority})
 			}
 		}
 	case ForeignOwner:
@@ -172,8 +173,18 @@ func (m *Machine) finish(now time.Time, ev Event) {
 		m.giveUp()
 	}
 	if m.over.active() && !now.Before(m.over.until) {
+		if m.over.most.IsZero() && m.over.left == nil {
+			m.note(Reason{Kind: ReasonNobodyTookOver})
+		}
 		m.giveUp()
 	}
+}
+
+func minTime(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
 }
 
 // handOver gives up one address, which another router has announced. The others

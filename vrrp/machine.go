@@ -544,6 +544,8 @@ func (m *Machine) electionReason(now time.Time) Reason {
 		return Reason{Kind: ReasonMasterStopped, Peer: m.stopHeard}
 	case m.lower.At.After(m.master.At) && now.Sub(m.lower.At) < m.masterDown():
 		return Reason{Kind: ReasonPreempt, Peer: m.lower.Addr, PeerPriority: m.lower.Priority}
+	case m.other.At.After(m.master.At):
+		return Reason{Kind: ReasonMasterSilent, Peer: m.other.Addr, PeerPriority: m.other.Priority, Elapsed: now.Sub(m.other.At)}
 	case m.master.Addr.IsValid():
 		return Reason{Kind: ReasonMasterSilent, Peer: m.master.Addr, PeerPriority: m.master.Priority, Elapsed: now.Sub(m.master.At)}
 	}

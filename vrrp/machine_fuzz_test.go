@@ -251,8 +251,16 @@ func (c *checker) happened(ev vrrp.Event, old before) {
 
 // did checks one action.
 func (c *checker) did(ev vrrp.Event, old *before, a vrrp.Action, all []vrrp.Action) {
-	if _, removes := a.(vrrp.RemoveAddresses); c.ended && (!removes || !old.snap.HandingOver) {
-		c.Fatalf("%v after the end: %v", ev, a)
+	if c.ended {
+		switch a.(type) {
+		case vrrp.RemoveAddresses, vrrp.Note:
+			if old.snap.HandingOver {
+				break
+			}
+			c.Fatalf("%v after the end of a hand-over: %v", ev, a)
+		default:
+			c.Fatalf("%v after the end: %v", ev, a)
+		}
 	}
 	switch a := a.(type) {
 	case vrrp.SendAdvertisement:
