@@ -29,8 +29,11 @@ func runCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Run the daemon in the foreground",
-		Long: `Run the daemon in the foreground until SIGTERM or SIGINT. It then advertises
-priority 0, so that a backup takes over at once, removes its addresses and exits.
+		Long: `Run the daemon in the foreground until SIGTERM or SIGINT. It then hands over: it
+advertises priority 0, so that a backup takes over at once, answers for its addresses
+until that one has announced them, removes them and exits. If nobody takes over, that
+takes an advertisement interval (VRRPv2: a second) and a little more. A second SIGTERM
+or SIGINT ends it at once. With handover off the addresses are removed at once.
 SIGHUP has it read its configuration again, as does vipd reload.
 
 It needs CAP_NET_ADMIN and CAP_NET_RAW.`,

@@ -36,13 +36,17 @@ other router takes over, which is known after an advertisement interval at most,
 this one goes on as master as if nothing had happened. Once another one is master
 this one leaves mastership to others, whatever the priorities are, until it has
 been master again or until --end: then the priorities decide again. An instance
-that is not master is not handed over, but leaves mastership to others from then on.
+that is backup already leaves mastership to others from then on, too.
 
-Exit codes: 0 another router is master (with --end: it is ended), 1 nobody took
-over, or this node was not master, 2 wrong usage, 3 no permission (only root and
-vipd's own user may), 4 no vipd answers.`,
+None of this outlives vipd: after a restart of it, or of the host, the priorities
+decide. For maintenance with reboots stop and disable vipd instead; a planned stop
+hands over in the same way.
+
+Exit codes: 0 another router is master, whoever was before (with --end: it is
+ended), 1 nobody took over, or it cannot be handed over, 2 wrong usage, 3 no
+permission (only root and vipd's own user may), 4 no vipd answers.`,
 		Example: `  vipd failover VI_1        another router becomes master of VI_1
-  vipd failover --all       … of everything, before maintenance
+  vipd failover --all       … of everything, for maintenance without a restart
   vipd failover --end --all the priorities decide again`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, names []string) error { return f.run(cmd, names) },
@@ -50,7 +54,7 @@ vipd's own user may), 4 no vipd answers.`,
 			return f.complete(cmd.Context(), given), cobra.ShellCompDirectiveNoFileComp
 		},
 	}
-	cmd.Flags().BoolVarP(&f.all, "all", "a", false, "all instances that this node is master of; with --end all that are left to others")
+	cmd.Flags().BoolVarP(&f.all, "all", "a", false, "all instances that are master or backup; with --end all that are left to others")
 	cmd.Flags().BoolVar(&f.end, "end", false, "let the priorities decide again")
 	cmd.Flags().BoolVar(&f.asJSON, "json", false, "print the result as JSON")
 	cmd.Flags().StringVar(&f.runDir, "run-dir", defaultRunDir, "`DIR` the daemon was started with")
@@ -117,11 +121,22 @@ func (f *failover) run(cmd *cobra.Command, names []string) error {
 	return nil
 }
 
-// candidates are the instances that --all stands for.
+// candidates are the instances that --all stands for: a backup has nothing to
+// hand over, but must not take over while the node is to be empty.
 func (f *failover) candidates(s *control.Status) []string {
+	return namesOf(s, func(in *control.Instance) bool {
+		if f.end {
+			return in.Yielded
+		}
+		return in.State == control.StateMaster || in.State == control.StateBackup
+	})
+}
+
+// namesOf returns the names of the chosen instances.
+func namesOf(s *control.Status, chosen func(*control.Instance) bool) []string {
 	var out []string
 	for i := range s.Instances {
-		if in := &s.Instances[i]; f.end && in.Yielded || !f.end && in.State == control.StateMaster {
+		if in := &s.Instances[i]; chosen(in) {
 			out = append(out, in.Name)
 		}
 	}
@@ -130,9 +145,10 @@ func (f *failover) candidates(s *control.Status) []string {
 
 // nameOne says what could have been named.
 func (f *failover) nameOne(s *control.Status) error {
-	list := f.candidates(s)
+	list := namesOf(s, func(in *control.Instance) bool { return in.State == control.StateMaster })
 	is, none := "this node is master of ", "this node is master of nothing"
 	if f.end {
+		list = f.candidates(s)
 		is, none = "left to others are ", "nothing is left to others"
 	}
 	if len(list) == 0 {
@@ -148,16 +164,10 @@ func (f *failover) nothing(cmd *cobra.Command) error {
 		text = "nothing is left to others"
 	}
 	if f.asJSON {
-		if err := writeJSON(cmd.OutOrStdout(), map[string]any{"results": []handedOver{}}); err != nil {
-			return err
-		}
-	} else {
-		fmt.Fprintln(cmd.OutOrStdout(), text)
+		return writeJSON(cmd.OutOrStdout(), map[string]any{"results": []handedOver{}})
 	}
-	if f.end {
-		return nil
-	}
-	return &exitError{code: exitNo}
+	fmt.Fprintln(cmd.OutOrStdout(), text)
+	return nil
 }
 
 // wait asks the daemon until it is known what became of every instance.
@@ -212,37 +222,43 @@ func (f *failover) judge(begun control.FailoverResult, old, in *control.Instance
 	case f.end || !begun.Done:
 		r.Done, r.Text = begun.Done, begun.Text
 		return r, true
-	case !wasMaster:
-		r.Text = "this node was not master"
-		if other := masterText(in); other != "" {
-			r.Text += ": " + other + " is"
-		}
-		if in.Yielded {
-			r.Text += "; it leaves mastership to others from now on"
-		}
-		return r, true
 	case in.State == control.StateMaster && in.HandingOver:
 		r.Text = "no other router has taken over yet"
 		return r, false
-	case in.State == control.StateMaster:
+	case in.State == control.StateMaster && wasMaster:
 		r.Text = "nobody took over: this node goes on as master"
+		return r, true
+	case in.State == control.StateMaster:
+		r.Text = "nobody else is master: this node had to take over"
 		return r, true
 	case in.State != control.StateBackup:
 		r.Text = "nobody is known to have taken over, and this node is in state " + string(in.State)
 		return r, true
 	}
-	if other := masterText(in); other != "" {
+	other := masterText(in)
+	switch {
+	case other != "" && wasMaster:
 		r.Done, r.Text = true, other+" is master now"
-		return r, true
+	case other != "":
+		r.Done, r.Text = true, "this node was not master: "+other+" is"
+		if in.Yielded {
+			r.Text += "; it leaves mastership to others from now on"
+		}
+	case wasMaster:
+		r.Text = "this node is not master any more, and has not heard another one yet"
+	default:
+		r.Text = "this node was not master, and has not heard another one yet"
 	}
-	r.Text = "this node is not master any more, and has not heard another one yet"
-	return r, false
+	return r, r.Done
 }
 
 // masterText names the master if it is another router.
 func masterText(in *control.Instance) string {
 	m := in.Master
 	if m == nil || m.Self || !m.Address.IsValid() {
+		if in.Held != nil {
+			return fmt.Sprintf("%s (whose configuration differs)", in.Held.Peer)
+		}
 		return ""
 	}
 	return fmt.Sprintf("%s (priority %d)", m.Address, m.Priority)

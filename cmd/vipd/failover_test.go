@@ -136,9 +136,16 @@ func TestFailoverWaitsUntilItIsKnownWhoIsMaster(t *testing.T) {
 				"(left to others until this node has to be master again; `vipd failover --end A B --run-dir DIR` lets the priorities decide)\n", exitOK,
 		},
 		{
-			"everything", isTakenOver, []string{"--all"}, []string{"A", "B", "C"},
+			"everything", isTakenOver, []string{"--all"}, []string{"A", "B", "C", "D"},
 			"A: 192.0.2.2 (priority 100) is master now\nB: 192.0.2.2 (priority 100) is master now\nC: 192.0.2.2 (priority 100) is master now\n" +
+				"D: this node was not master: 192.0.2.9 (priority 200) is; it leaves mastership to others from now on\n" +
 				"(left to others until this node has to be master again; `vipd failover --end --all --run-dir DIR` lets the priorities decide)\n", exitOK,
+		},
+		{
+			"everything, and nobody takes over", goesOn, []string{"--all"}, []string{"A", "B", "C", "D"},
+			"A: nobody took over: this node goes on as master\nB: nobody took over: this node goes on as master\nC: nobody took over: this node goes on as master\n" +
+				"D: this node was not master: 192.0.2.9 (priority 200) is; it leaves mastership to others from now on\n" +
+				"(left to others until this node has to be master again; `vipd failover --end --all --run-dir DIR` lets the priorities decide)\n", exitNo,
 		},
 		{"nobody takes over", goesOn, []string{"C"}, []string{"C"}, "C: nobody took over: this node goes on as master\n", exitNo},
 		{
@@ -147,7 +154,8 @@ func TestFailoverWaitsUntilItIsKnownWhoIsMaster(t *testing.T) {
 		},
 		{
 			"a backup", isTakenOver, []string{"D"}, []string{"D"},
-			"D: this node was not master: 192.0.2.9 (priority 200) is; it leaves mastership to others from now on\n", exitNo,
+			"D: this node was not master: 192.0.2.9 (priority 200) is; it leaves mastership to others from now on\n" +
+				"(left to others until this node has to be master again; `vipd failover --end D --run-dir DIR` lets the priorities decide)\n", exitOK,
 		},
 		{
 			"one of them cannot", isTakenOver, []string{"C", "F"}, []string{"C", "F"},
@@ -174,18 +182,40 @@ func TestAFailoverThatIsNotKnownToEndIsReported(t *testing.T) {
 	// A router that removes its addresses at once (handover off) is backup before
 	// another one is heard.
 	var f failover
-	old := &control.Instance{Name: "A", State: control.StateMaster}
 	begun := control.FailoverResult{Name: "A", Done: true}
 	for _, tt := range []struct {
 		name string
+		old  control.State
 		in   control.Instance
 		want string
 	}{
-		{"nobody is heard", control.Instance{Name: "A", State: control.StateBackup}, "this node is not master any more, and has not heard another one yet"},
-		{"it is still offered", control.Instance{Name: "A", State: control.StateMaster, HandingOver: true}, "no other router has taken over yet"},
+		{"nobody is heard", control.StateMaster, control.Instance{Name: "A", State: control.StateBackup}, "this node is not master any more, and has not heard another one yet"},
+		{"it is still offered", control.StateMaster, control.Instance{Name: "A", State: control.StateMaster, HandingOver: true}, "no other router has taken over yet"},
+		{"a backup hears nobody", control.StateBackup, control.Instance{Name: "A", State: control.StateBackup}, "this node was not master, and has not heard another one yet"},
+		{"a backup has become master meanwhile", control.StateBackup, control.Instance{Name: "A", State: control.StateMaster, HandingOver: true}, "no other router has taken over yet"},
 	} {
-		r, known := f.judge(begun, old, &tt.in)
+		r, known := f.judge(begun, &control.Instance{Name: "A", State: tt.old}, &tt.in)
 		if known || r.Done || r.Text != tt.want {
+			t.Errorf("%s: %+v, the last word: %t", tt.name, r, known)
+		}
+	}
+}
+
+func TestAFailoverOfABackupIsDoneIfAnotherRouterIsMaster(t *testing.T) {
+	var f failover
+	peer := netip.MustParseAddr("192.0.2.9")
+	for _, tt := range []struct {
+		name string
+		in   control.Instance
+		done bool
+		want string
+	}{
+		{"of a second time", control.Instance{State: control.StateBackup, Master: &control.Master{Address: peer, Priority: 100}}, true, "this node was not master: 192.0.2.9 (priority 100) is"},
+		{"of one that is held", control.Instance{State: control.StateBackup, Held: &control.Held{Peer: peer}}, true, "this node was not master: 192.0.2.9 (whose configuration differs) is"},
+		{"nobody else is there", control.Instance{State: control.StateMaster}, false, "nobody else is master: this node had to take over"},
+	} {
+		r, known := f.judge(control.FailoverResult{Done: true}, &control.Instance{State: control.StateBackup}, &tt.in)
+		if !known || r.Done != tt.done || r.Text != tt.want {
 			t.Errorf("%s: %+v, the last word: %t", tt.name, r, known)
 		}
 	}
@@ -219,7 +249,11 @@ func TestFailoverIsADocumentToo(t *testing.T) {
 	}
 	s = newStandIn()
 	s.status.Instances = nil
-	if out, _, code := vipd(t, "failover", "--all", "--json", "--run-dir", serveStandIn(t, s)); code != exitNo || strings.Join(strings.Fields(out), "") != `{"results":[]}` {
+	runDir := serveStandIn(t, s)
+	if out, _, code := vipd(t, "failover", "--all", "--json", "--run-dir", runDir); code != exitOK || strings.Join(strings.Fields(out), "") != `{"results":[]}` {
+		t.Errorf("of nothing, exit code %d: %s", code, out)
+	}
+	if out, _, code := vipd(t, "failover", "--all", "--run-dir", runDir); code != exitOK || out != "this node is master of nothing\n" {
 		t.Errorf("of nothing, exit code %d: %s", code, out)
 	}
 }
@@ -252,7 +286,7 @@ func TestWrongUsageOfFailoverIsNamed(t *testing.T) {
 
 func TestNamesForFailoverAreCompleted(t *testing.T) {
 	f := failover{runDir: serveStandIn(t, newStandIn())}
-	if got, want := f.complete(t.Context(), []string{"B"}), []string{"A", "C", "G"}; !slices.Equal(got, want) {
+	if got, want := f.complete(t.Context(), []string{"B"}), []string{"A", "C", "D", "G"}; !slices.Equal(got, want) {
 		t.Errorf("suggested are %q, want %q", got, want)
 	}
 }

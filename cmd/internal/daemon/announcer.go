@@ -105,6 +105,21 @@ func (g *garper) announceSource(inst *instance, addr vrrp.Address) {
 	g.inbox.put(func() { g.transmitOn(inst, addr.Interface, []vrrp.Address{addr}) })
 }
 
+// probe asks once who else has an IPv4 address.
+func (g *garper) probe(inst *instance, addr vrrp.Address) {
+	g.inbox.put(func() {
+		link, ok := g.lookup(addr.Interface)
+		if !ok || link.noARP || !addr.IP.Is4() {
+			return
+		}
+		sender, err := g.sender(link.index)
+		if err != nil {
+			return // announcements cannot be sent either, and say so
+		}
+		_, _ = sender.Send([][]byte{arp.AppendProbe(nil, link.mac, addr.IP)})
+	})
+}
+
 func (g *garper) reannounce(inst *instance) {
 	g.inbox.put(func() {
 		h := g.masters[inst]

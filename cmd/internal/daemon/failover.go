@@ -1,12 +1,14 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
 	"time"
 
 	"vipd/cmd/internal/control"
+	"vipd/config"
 	"vipd/vrrp"
 )
 
@@ -46,15 +48,13 @@ func (d *Daemon) Failover(ctx context.Context, names []string, end bool) ([]cont
 			}
 		}
 	}
-	if results := d.refuseFailover(instances, chosen, end); results != nil {
-		return results, nil
-	}
+	refused := d.refuseFailover(cfg, instances, end)
 	var results []control.FailoverResult
 	answers := make(map[string]chan control.FailoverResult)
 	// Members of one group are stepped in one turn of their loop.
 	byLoop := make(map[*loop][]*instance)
 	for _, inst := range instances {
-		if name := inst.shared().cfg.Name; chosen[name] {
+		if name := inst.shared().cfg.Name; chosen[name] && refused[name] == "" {
 			answers[name] = make(chan control.FailoverResult, 1)
 			byLoop[inst.loop()] = append(byLoop[inst.loop()], inst)
 		}
@@ -69,8 +69,12 @@ func (d *Daemon) Failover(ctx context.Context, names []string, end bool) ([]cont
 		})
 	}
 	for _, inst := range instances {
-		answer := answers[inst.shared().cfg.Name]
+		name := inst.shared().cfg.Name
+		answer := answers[name]
 		if answer == nil {
+			if chosen[name] {
+				results = append(results, control.FailoverResult{Name: name, Text: refused[name]})
+			}
 			continue
 		}
 		select {
@@ -84,40 +88,35 @@ func (d *Daemon) Failover(ctx context.Context, names []string, end bool) ([]cont
 	return results, nil
 }
 
-// refuseFailover says what keeps all of the chosen instances from handing over:
-// addresses that stay on this host whoever is master. It returns nil if there are
-// none.
-func (d *Daemon) refuseFailover(instances []*instance, chosen map[string]bool, end bool) []control.FailoverResult {
-	if end {
-		return nil
-	}
+// refuseFailover says what keeps instances from handing over, by name: addresses that
+// stay on this host whoever is master, their own or of another member of their group.
+func (d *Daemon) refuseFailover(cfg *config.Config, instances []*instance, end bool) map[string]string {
+	refused := make(map[string]string)
 	s := d.links.current.Load()
-	if s == nil {
-		return nil
+	if s == nil || end {
+		return refused
 	}
-	why := ""
 	find := finder(s)
 	for _, inst := range instances {
-		cfg := &inst.shared().cfg
-		if !chosen[cfg.Name] {
-			continue
-		}
-		for _, a := range inst.shared().order {
+		set := inst.shared()
+		for _, a := range set.order {
 			if _, there := find(a); there && !d.journal.owns(a, find) {
-				why = fmt.Sprintf("%s is an address of this host itself, which stays when %s is handed over", a, cfg.Name)
+				refused[set.cfg.Name] = fmt.Sprintf("is not handed over: %s is an address of this host itself, which stays when %s is handed over", a, set.cfg.Name)
 			}
 		}
 	}
-	if why == "" {
-		return nil
-	}
-	var results []control.FailoverResult
-	for _, inst := range instances {
-		if name := inst.shared().cfg.Name; chosen[name] {
-			results = append(results, control.FailoverResult{Name: name, Text: "is not handed over: " + why})
+	for _, g := range cfg.SyncGroups {
+		why := ""
+		for _, m := range g.Members {
+			why = cmp.Or(why, refused[m])
+		}
+		for _, m := range g.Members {
+			if why != "" {
+				refused[m] = why
+			}
 		}
 	}
-	return results
+	return refused
 }
 
 // failover hands the instance over, and says what that means for it.

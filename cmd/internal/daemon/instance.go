@@ -79,6 +79,7 @@ type instance struct {
 	advised    string // the advice that was logged last
 	events     []control.Event
 	gaps       control.Gaps
+	asksRivals bool                                                 // a timer runs
 	macs       map[netip.Addr]vrrp.MAC                              // of rivals
 	neighbor   func(iface string, addr netip.Addr) (vrrp.MAC, bool) // finds them out; nil: nobody can
 	history    []passed
@@ -305,7 +306,7 @@ func (inst *instance) setLink(view linkView) {
 		inst.loop().detachLater(inst)
 	}
 	if time.Now().Before(inst.muteUntil) {
-		faults = append(faults, vrrp.Fault{Kind: vrrp.FaultSocket, Name: inst.cfg.Interface, Detail: "advertisements cannot be sent: " + inst.muteError.Error()})
+		faults = append(faults, vrrp.Fault{Kind: vrrp.FaultSilenced, Name: inst.cfg.Interface, Detail: inst.muteError.Error()})
 	}
 	inst.loop().step(inst, time.Now(), vrrp.Link{Source: view.source, Faults: faults})
 	inst.dateFaults()
@@ -570,15 +571,23 @@ func (inst *instance) dateFaults() {
 	inst.faultSince = dated
 }
 
+// manyRestores is how often in a minute addresses are put back at once.
+const manyRestores = 10
+
+// fights reports whether somebody goes on removing addresses.
+func (inst *instance) fights() bool {
+	return inst.restores >= manyRestores && time.Since(inst.restoredAt) < time.Minute
+}
+
 // mayRestore reports whether an address may be put back now. Ten times in a
 // minute it is put back at once; whoever goes on removing it is given a second
 // each time, so that two programs do not keep the network busy.
 func (inst *instance) mayRestore(now time.Time) bool {
-	const many, pause = 10, time.Second
+	const pause = time.Second
 	if now.Sub(inst.restoredAt) > time.Minute {
 		inst.restores = 0
 	}
-	if wait := inst.restoredAt.Add(pause).Sub(now); inst.restores >= many && wait > 0 {
+	if wait := inst.restoredAt.Add(pause).Sub(now); inst.restores >= manyRestores && wait > 0 {
 		if inst.notes.Once("fight") {
 			log, times := inst.log, inst.restores
 			go func() { // looks at all processes
@@ -812,7 +821,11 @@ func (inst *instance) note(n vrrp.Note) {
 		return
 	case vrrp.ReasonGap, vrrp.ReasonNobodyTookOver, vrrp.ReasonHandedOver:
 		inst.tellReason(r, false)
-		inst.log.Log(context.Background(), logging.LevelNotice, "note", "reason", r.String())
+		what := "hand-over"
+		if r.Kind == vrrp.ReasonGap {
+			what = "gap"
+		}
+		inst.log.Log(context.Background(), logging.LevelNotice, what, "reason", r.String())
 		return
 	case vrrp.ReasonHeld:
 		inst.happened(control.EventHeld, r.String())
@@ -854,6 +867,32 @@ func (inst *instance) tellReason(r vrrp.Reason, passed bool) {
 	}
 }
 
+// rivalPoll is how often a host that was heard to announce an address of ours, and
+// need not do so again, is asked whether it still has it.
+const rivalPoll = 2 * time.Second
+
+// askRivals asks them as long as there are any.
+func (inst *instance) askRivals() {
+	if inst.asksRivals {
+		return
+	}
+	inst.asksRivals = true
+	time.AfterFunc(rivalPoll, func() {
+		inst.post(func(inst *instance) {
+			inst.asksRivals = false
+			if inst.m.State() != vrrp.Master {
+				return
+			}
+			for _, r := range inst.m.Snapshot().Rivals {
+				if !r.Addr.IsValid() {
+					inst.loop().ann.probe(inst, r.Address)
+					inst.askRivals()
+				}
+			}
+		})
+	})
+}
+
 // contest tells that another router owns what this master owns, or does not any
 // more. What says so need not name the hardware address, but whoever has to find
 // the other router needs it.
@@ -864,6 +903,9 @@ func (inst *instance) contest(r vrrp.Reason) {
 		return
 	}
 	inst.counters.contested++
+	if !r.Peer.IsValid() {
+		inst.askRivals()
+	}
 	tell := func(mac vrrp.MAC) {
 		text := r.String()
 		attrs := []any{"reason", text}

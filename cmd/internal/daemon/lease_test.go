@@ -157,6 +157,11 @@ func TestAllLeasesAreRenewedInOneRoundRightAfterAnAdvertisement(t *testing.T) {
 				if g.renewal && i == 0 && g.lifetime != r.inst.shared().lease {
 					t.Errorf("%v: not the whole lease, right after an advertisement", g)
 				}
+				// The second advertises as often, and so together with the first
+				// before long.
+				if g.renewal && i == 1 && g.at.Sub(bubbleStart) > 5*time.Second && g.lifetime != r.inst.shared().lease {
+					t.Errorf("%v: not the whole lease, for one that could advertise together with the others", g)
+				}
 			}
 			if why := r.lastReason(); why.Kind != vrrp.ReasonOwner {
 				t.Errorf("%s: %s", ip, why)
@@ -235,7 +240,7 @@ func TestWhoCannotAdvertiseLeavesTheElectionForAWhile(t *testing.T) {
 				faulty++
 				var text string
 				r.ask(func(inst *instance) { text = inst.m.Snapshot().Faults[0].String() })
-				if want := "advertisements cannot be sent: " + unix.EPERM.Error(); !strings.Contains(text, want) {
+				if want := "advertisements cannot be sent on eth0 (" + unix.EPERM.Error(); !strings.Contains(text, want) {
 					t.Fatalf("the fault is %q, want %q in it", text, want)
 				}
 			case vrrp.Master:

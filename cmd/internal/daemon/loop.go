@@ -82,6 +82,7 @@ type addressHolder interface {
 type announcer interface {
 	announce(inst *instance, addrs []vrrp.Address, settled bool)
 	announceSource(inst *instance, addr vrrp.Address)
+	probe(inst *instance, addr vrrp.Address)
 	reannounce(inst *instance)
 	lost(inst *instance, addrs []vrrp.Address)
 	stop(inst *instance)

@@ -204,8 +204,22 @@ func (inst *instance) ownership(out *control.Instance, s *vrrp.Snapshot) {
 			}
 		}
 	}
+	degrade := func(text string) {
+		if out.Degraded {
+			text = out.DegradedText + "; " + text
+		}
+		out.Degraded, out.DegradedText = true, text
+	}
 	if time.Now().Before(s.HeldUntil) && s.Held.IsValid() {
 		out.Held = &control.Held{Peer: s.Held, Until: s.HeldUntil}
+		degrade(fmt.Sprintf("cannot take over: %s is heard, and its configuration differs", s.Held))
+	}
+	if s.State == vrrp.Master && inst.fights() {
+		degrade("another program keeps removing its addresses, which are put back once a second")
+	}
+	known := make(map[vrrp.MAC]bool) // routers
+	for _, mac := range inst.macs {
+		known[mac] = true
 	}
 	for _, r := range s.Rivals {
 		rival := control.Rival{Address: r.Addr, Priority: r.Priority, VIP: r.Address.IP, Since: r.Since, LastHeard: r.Last}
@@ -216,15 +230,15 @@ func (inst *instance) ownership(out *control.Instance, s *vrrp.Snapshot) {
 		if mac != (vrrp.MAC{}) {
 			rival.MAC = mac.String()
 		}
+		if !r.Addr.IsValid() && known[mac] {
+			continue // the router of that address, once more
+		}
 		out.Contested = append(out.Contested, rival)
 		text := fmt.Sprintf("contested by %s", r.MAC)
 		if r.Addr.IsValid() {
 			text = fmt.Sprintf("contested by %s, priority %d", r.Addr, r.Priority)
 		}
-		if out.Degraded {
-			text = out.DegradedText + "; " + text
-		}
-		out.Degraded, out.DegradedText = true, text
+		degrade(text)
 	}
 }
 

@@ -107,6 +107,7 @@ func (a virtualAnnouncer) announce(_ *instance, addrs []vrrp.Address, _ bool) {
 	a.host.announce = append(a.host.announce, addrs...)
 }
 func (a virtualAnnouncer) announceSource(*instance, vrrp.Address) {}
+func (a virtualAnnouncer) probe(*instance, vrrp.Address)          {}
 func (a virtualAnnouncer) reannounce(*instance)                   {}
 func (a virtualAnnouncer) lost(*instance, []vrrp.Address)         {}
 func (a virtualAnnouncer) stop(*instance)                         {}

@@ -189,6 +189,30 @@ func TestAStationThatClaimsTheAddressIsNamed(t *testing.T) {
 	}
 }
 
+// TestAHostThatKeepsTheAddressStaysKnown has another host announce the address once
+// and then be silent, as one does that has it configured by mistake: it answers
+// whoever asks.
+func TestAHostThatKeepsTheAddressStaysKnown(t *testing.T) {
+	t.Parallel()
+	s := newSegment(t)
+	r, other := s.router(1), s.router(2)
+	d := s.masterOf(r, fast)
+	in := s.injector()
+	time.Sleep(300 * time.Millisecond) // whoever was master before may have a last word
+	check(t, other.AddAddr("eth0", prefix("192.0.2.10/32")))
+	mac := arp.MAC(hardware(t, other, "eth0"))
+	check(t, in.Send(arp.AppendAnnouncement(nil, mac, addr("192.0.2.10"), false)))
+	rig.Eventually(t, quick, "it is contested", func() bool { return len(d.instance("").Contested) > 0 })
+	since := d.instance("").Contested[0].Since
+	time.Sleep(7 * time.Second) // longer than one that is silent is remembered
+	i := d.instance("")
+	if len(i.Contested) != 1 || i.Contested[0].MAC != mac.String() || !i.Contested[0].Since.Equal(since) {
+		t.Errorf("contested by %+v, and since %v by one that still has the address", i.Contested, since)
+	}
+	check(t, other.RemoveAddr("eth0", prefix("192.0.2.10/32")))
+	rig.Eventually(t, patience, "the contest ends", func() bool { return len(d.instance("").Contested) == 0 })
+}
+
 func eventKinds(i control.Instance) (out []control.EventKind) {
 	for _, e := range i.Events {
 		out = append(out, e.Kind)

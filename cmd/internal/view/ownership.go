@@ -3,6 +3,7 @@ package view
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -11,6 +12,20 @@ import (
 
 // gapsMatter is for how long a gap is something to look into.
 const gapsMatter = 24 * time.Hour
+
+// rivals are the other owners, each of them once: a router that advertises is not
+// told a second time by its hardware address.
+func rivals(in *control.Instance) []control.Rival {
+	routers := make(map[string]bool)
+	for _, r := range in.Contested {
+		if r.Address.IsValid() && r.MAC != "" {
+			routers[strings.ToLower(r.MAC)] = true
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(in.Contested), func(r control.Rival) bool {
+		return !r.Address.IsValid() && routers[strings.ToLower(r.MAC)]
+	})
+}
 
 // contested reports whether another router owns what this one owns.
 func contested(in *control.Instance) bool { return len(in.Contested) > 0 }
@@ -47,14 +62,20 @@ func rivalName(r control.Rival) string {
 
 // ownership says who else has, or is to have, what the instance owns.
 func (p *printer) ownership(in *control.Instance) {
-	for _, r := range in.Contested[:min(len(in.Contested), maxRivals)] {
+	others := rivals(in)
+	for _, r := range others[:min(len(others), maxRivals)] {
 		p.row("contested", p.rival(r), bad)
 	}
-	if n := len(in.Contested) - maxRivals; n > 0 {
+	if n := len(others) - maxRivals; n > 0 {
 		p.row("", fmt.Sprintf("and by %s more", count(n, "router")), bad)
 	}
-	if contested(in) {
+	isRouter := func(r control.Rival) bool { return r.Address.IsValid() }
+	if slices.ContainsFunc(others, isRouter) {
 		p.row("", "do: find out why the routers do not hear each other, or do not agree: a packet filter that drops protocol 112, the switch, or another configuration there", plain)
+	}
+	if slices.ContainsFunc(others, func(r control.Rival) bool { return !isRouter(r) }) {
+		// It may be the rightful master, if it is this router that hears nobody.
+		p.row("", "do: another host has the address: find it by the hardware address (`ip neigh`, the switch's table); if it is a router of this virtual router, find out why it is not heard (protocol 112), if not, take the address away there", plain)
 	}
 	if in.HandingOver {
 		p.row("handover", "another router takes over; the addresses are answered for until it has announced them", alert)

@@ -340,6 +340,8 @@ func (p *printer) master(in *control.Instance) string {
 	m := in.Master
 	var s string
 	switch {
+	case m == nil && in.Held != nil:
+		s = "none whose configuration agrees"
 	case m == nil && in.State == control.StateBackup:
 		s = "none heard yet"
 	case m == nil:
@@ -362,7 +364,7 @@ func (p *printer) master(in *control.Instance) string {
 	if !t.AdvertAt.IsZero() {
 		s += "; next advertisement in " + p.until(t.AdvertAt)
 	}
-	if !t.MasterDownAt.IsZero() {
+	if !t.MasterDownAt.IsZero() && in.Held == nil { // whoever is held waits for longer, and says so
 		s += "; this node takes over in " + p.until(t.MasterDownAt) + " unless it hears more"
 	}
 	if !t.PreemptAt.IsZero() {

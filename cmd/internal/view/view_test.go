@@ -120,6 +120,7 @@ func contestedMaster() control.Instance {
 	in.Name = "VI_CONTESTED"
 	in.Contested = []control.Rival{
 		{Address: netip.MustParseAddr("192.0.2.2"), Priority: 100, MAC: "02:00:00:00:00:02", VIP: netip.MustParseAddr("192.0.2.10"), Since: ago(12 * time.Second), LastHeard: ago(300 * time.Millisecond)},
+		{MAC: "02:00:00:00:00:02", VIP: netip.MustParseAddr("192.0.2.11"), Since: ago(12 * time.Second), LastHeard: ago(time.Second)}, // the same one
 		{MAC: "02:00:00:00:00:99", VIP: netip.MustParseAddr("192.0.2.11"), Since: ago(2 * time.Second), LastHeard: ago(time.Second)},
 	}
 	in.Lease = &control.Lease{Length: control.Seconds(3 * time.Second), Overlap: control.Seconds(500 * time.Millisecond)}
@@ -171,6 +172,21 @@ func held() control.Instance {
 	return in
 }
 
+// heldAlone returns one that understands nobody, and is told in detail.
+func heldAlone() control.Instance {
+	in := held()
+	in.Name, in.Master = "VI_HELD_2", nil
+	return in
+}
+
+// robbed returns a master that a host contests which is no router.
+func robbed() control.Instance {
+	in := master()
+	in.Name, in.History = "VI_ROBBED", nil
+	in.Contested = []control.Rival{{MAC: "02:00:00:00:00:99", VIP: netip.MustParseAddr("192.0.2.11"), Since: ago(2 * time.Second), LastHeard: ago(time.Second)}}
+	return in
+}
+
 func many(n int) []control.Instance {
 	ins := make([]control.Instance, n)
 	for i := range ins {
@@ -207,7 +223,7 @@ func TestStatusReadsAsInTheGoldenFiles(t *testing.T) {
 		o    Options
 	}{
 		{"a contested master", control.Status{Daemon: paused, Instances: []control.Instance{contestedMaster()}}, Options{}},
-		{"who has the addresses when", control.Status{Daemon: paused, Instances: []control.Instance{contestedMaster(), handingOver(), yielded(), held()}}, Options{}},
+		{"who has the addresses when", control.Status{Daemon: paused, Instances: []control.Instance{contestedMaster(), robbed(), handingOver(), yielded(), held(), heldAlone()}}, Options{}},
 		{"a contested master in colour", control.Status{Daemon: daemon(), Instances: []control.Instance{contestedMaster(), yielded()}}, Options{Color: true}},
 		{"a contested master on a narrow terminal", control.Status{Daemon: daemon(), Instances: []control.Instance{contestedMaster()}}, Options{Width: 72}},
 		{"no instance", control.Status{Daemon: daemon()}, Options{}},

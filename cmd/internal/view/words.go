@@ -82,7 +82,7 @@ func notes(in *control.Instance) string {
 		s = append(s, strings.TrimSpace(clean(f.Kind)+" "+clean(f.Name)))
 	}
 	if contested(in) {
-		s = append(s, "contested by "+rivalName(in.Contested[0]))
+		s = append(s, "contested by "+rivalName(rivals(in)[0]))
 	}
 	if in.HandingOver {
 		s = append(s, "handing over")
@@ -213,6 +213,8 @@ func hint(f control.Fault) string {
 		return fmt.Sprintf("give %s an address (`ip addr show %s`), or set mcast_src_ip or unicast_src_ip", name, name)
 	case vrrp.FaultSocket.String():
 		return "vipd needs CAP_NET_RAW and CAP_NET_ADMIN; the log has the error"
+	case vrrp.FaultSilenced.String():
+		return "something on this host refuses them: look for a packet filter that drops protocol 112 (`nft list ruleset`, `iptables -S OUTPUT`); vipd tries again by itself"
 	case vrrp.FaultTrackedInterface.String():
 		return fmt.Sprintf("bring %s up (`ip link show %s`), or do not track it (dont_track_primary, no_track)", name, name)
 	case vrrp.FaultAddresses.String():
