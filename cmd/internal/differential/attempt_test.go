@@ -10,10 +10,10 @@ import (
 )
 
 const (
-	// attempts is how often a scenario is played at most. It is played again
-	// only if something was wrong and the machine had stood still meanwhile: then
-	// an advertisement may have come after an event in place of before it, and
-	// the two runs are not comparable.
+	// attempts is how often a scenario is played at most. If something was wrong it
+	// is played a second time, and again only if the machine had stood still
+	// meanwhile: then an advertisement may have come after an event in place of
+	// before it, and the two runs are not comparable.
 	attempts = 4
 	// standstill is how long the machine may hold a process up without that: keep
 	// it from running, or make it wait for the kernel to change an address or an

@@ -81,8 +81,10 @@ func (s *scenario) play(t *testing.T) {
 	}
 	for n := 1; ; n++ {
 		complaints, logs, worst := s.attempt(t)
-		if len(complaints) > 0 && n < attempts && worst > standstill {
-			t.Logf("attempt %d: the machine held it up for %v; something was wrong, and it is tried again: %s",
+		// keepalived starts its checks and its instances one after the other, and which
+		// comes first is not always the same: once is no difference, twice is.
+		if len(complaints) > 0 && (n == 1 || n < attempts && worst > standstill) {
+			t.Logf("attempt %d: the machine held it up for %v at most; something was wrong, and it is tried again: %s",
 				n, worst.Round(time.Millisecond), complaints[0])
 			continue
 		}
