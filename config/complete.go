@@ -561,7 +561,11 @@ func (c *completer) place(in *rawInstance, out *Instance, a rawAddress) (Address
 	}
 	key := addressKey{addr.Interface, addr.Prefix.Addr()}
 	if first := c.owners[key]; first != nil {
-		c.complainAt(n.pos, n, faultf("%s on %s is already an address of %s at %s", key.addr, key.iface, first.parent.parent.path(), first.pos))
+		f := faultf("%s on %s is already an address of %s at %s", key.addr, key.iface, first.parent.parent.path(), first.pos)
+		if !c.dialect.strict {
+			f.message += ": the one there is used, and this one ignored"
+		}
+		c.complainAt(n.pos, n, f)
 		return addr, false
 	}
 	c.owners[key] = n

@@ -19,8 +19,8 @@ var ErrInvalid = errors.New("not a valid address")
 // ErrNotPresent is the reason when an address to renew is not there.
 var ErrNotPresent = errors.New("the address is not there")
 
-// ErrCalledOff is the reason when a renewal was not sent since its caller did not
-// want it any more.
+// ErrCalledOff is the reason when addresses were not added, or renewed, since the caller
+// did not want it any more.
 var ErrCalledOff = errors.New("called off")
 
 // An AddressError is the failure to add, renew or remove one address. It wraps the

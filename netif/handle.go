@@ -63,6 +63,16 @@ func (h *Handle) Add(addrs []Address) []Result {
 	return results
 }
 
+// AddIf is Add for those who may be kept from their work, for seconds, at any
+// moment: still is called when a batch of requests is ready and nothing is left to
+// do but the system call that sends it. If it returns false the batch is not sent
+// and its results are [ErrCalledOff]. still must not use h.
+func (h *Handle) AddIf(addrs []Address, still func() bool) []Result {
+	results := make([]Result, len(addrs))
+	h.run(opAdd, addrs, h.conn.batch, still, func(i int, r Result) { results[i] = r })
+	return results
+}
+
 // AddFunc is Add for those who do not want to wait for the last address before
 // they use the first: done is called for each address in order, in batches of
 // growing size, as soon as the kernel has it. done must not use h.

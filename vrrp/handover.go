@@ -75,7 +75,23 @@ func (m *Machine) release(at time.Time) {
 		return
 	}
 	m.do(StopAnnouncing{})
+	m.dropUnready()
 	m.over = handover{until: at.Add(overlap), most: at.Add(overlapMost)}
+}
+
+// dropUnready has the addresses given up that are not in place: what is added, or put
+// back, from now on would be beside the new master.
+func (m *Machine) dropUnready() {
+	if m.counts[placeReady] == len(m.places) {
+		return
+	}
+	var rest []Address
+	for i, a := range m.cfg.Addresses {
+		if m.places[i].state != placeReady {
+			rest = append(rest, a)
+		}
+	}
+	m.do(RemoveAddresses{Addrs: rest})
 }
 
 // sayStop advertises priority 0, unless that was done for a hand-over that goes

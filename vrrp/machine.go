@@ -411,6 +411,9 @@ func (m *Machine) shutdown(now time.Time) {
 			m.offer(now)
 		}
 		m.over.offered = false // there is no way back
+		if m.over.active() {
+			m.dropUnready()
+		}
 	}
 	if m.state != Init {
 		m.transition(now, Init, Reason{Kind: ReasonShutdown})

@@ -152,7 +152,7 @@ func (r Reason) String() string {
 	case ReasonMasterSilent:
 		return fmt.Sprintf("master %s (priority %d) silent for %s", r.Peer, r.PeerPriority, round(r.Elapsed))
 	case ReasonMasterStopped:
-		return fmt.Sprintf("master %s stopped (it advertised priority 0)", r.Peer)
+		return fmt.Sprintf("master %s gave mastership up (it advertised priority 0)", r.Peer)
 	case ReasonPreempt:
 		return fmt.Sprintf("preempts %s: its priority is %d, ours is %d", r.Peer, r.PeerPriority, r.Priority)
 	case ReasonHigherPriority:

@@ -176,6 +176,9 @@ Exit codes: 0 it can run, 1 with --strict if there are warnings, 2 it has errors
 					diags = []config.Diagnostic{}
 				}
 				doc := map[string]any{"file": from.file, "ok": err == nil, "diagnostics": diags}
+				if found := findManagers(cfg); len(found) > 0 {
+					doc["managers"] = found
+				}
 				if effective {
 					doc["effective"] = blocks
 				}
@@ -196,6 +199,7 @@ Exit codes: 0 it can run, 1 with --strict if there are warnings, 2 it has errors
 			default:
 				describe(cmd.OutOrStdout(), from.file, cfg)
 				noteRivals(cmd.ErrOrStderr())
+				noteManagers(cmd.ErrOrStderr(), findManagers(cfg))
 			}
 			if errs := config.Diagnostics(diags); errs.HasErrors() {
 				return &exitError{exitUsage, fmt.Errorf("%s: it can run only without what has errors", from.file)}

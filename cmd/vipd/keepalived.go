@@ -165,6 +165,9 @@ func keepalivedExit(file string, err error) int {
 	if _, missing := os.Stat(file); errors.Is(missing, fs.ErrNotExist) {
 		return keepalivedNoConfig
 	}
+	if inTheWay(err) {
+		return keepalivedFailed
+	}
 	switch exitCode(err) {
 	case exitUsage:
 		return keepalivedBadConfig

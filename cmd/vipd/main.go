@@ -22,7 +22,7 @@ import (
 const (
 	exitOK          = 0
 	exitNo          = 1 // the answer is no, or it failed
-	exitUsage       = 2 // wrong usage or configuration
+	exitUsage       = 2 // wrong usage or configuration, or another daemon in the way: the same again would not help
 	exitPermission  = 3
 	exitUnreachable = 4 // no daemon answers
 )
@@ -84,12 +84,25 @@ func exitCode(err error) int {
 	if _, ok := errors.AsType[*control.UnreachableError](err); ok {
 		return exitUnreachable
 	}
+	if inTheWay(err) {
+		return exitUsage
+	}
 	_, denied := errors.AsType[*control.PermissionError](err)
 	_, incapable := errors.AsType[*daemon.CapabilityError](err)
 	if denied || incapable || errors.Is(err, fs.ErrPermission) {
 		return exitPermission
 	}
 	return exitNo
+}
+
+// inTheWay reports whether another daemon that runs here is the reason: a
+// keepalived, or a vipd with the same run directory or virtual router. A service
+// manager is not to try again until somebody has decided which one it is to be.
+func inTheWay(err error) bool {
+	_, rival := errors.AsType[*daemon.RivalError](err)
+	_, locked := errors.AsType[*control.LockedError](err)
+	_, claimed := errors.AsType[*control.ClaimedError](err)
+	return rival || locked || claimed
 }
 
 // versionText returns the version the binary was stamped with, or what the
@@ -112,8 +125,9 @@ func rootCommand() *cobra.Command {
 master with VRRP and takes its addresses over with gratuitous ARP, next to other
 vipd or keepalived nodes.
 
-Exit codes: 0 done, 1 the answer is no, 2 wrong usage or configuration,
-3 no permission, 4 no vipd answers.`,
+Exit codes: 0 done, 1 the answer is no, or it failed, 2 wrong usage or
+configuration, or another daemon is in the way, 3 no permission, 4 no vipd
+answers.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		// Without a function of its own an unknown command would be help asked for.

@@ -19,6 +19,15 @@ import (
 // itself to collect it.
 const requestTimeout = sourceTimeout + 5*time.Second
 
+// A daemon that has not answered for patience is looked at, every lookAgain: one
+// that is stopped will not answer. One that was seen to sleep in the kernel so
+// often, one look after the other, neither.
+const (
+	patience   = 2 * time.Second
+	lookAgain  = 200 * time.Millisecond
+	asleepMost = 4
+)
+
 // maxAnswer bounds what a Client reads. It is far above what any number of
 // instances takes.
 const maxAnswer = 256 << 20
@@ -82,9 +91,18 @@ func (c *Client) Version(ctx context.Context) (VersionInfo, error) {
 // PID returns the process id of the daemon as it is in this process's namespace,
 // which the document cannot know; 0 if it is not visible there.
 func (c *Client) PID(ctx context.Context) (int, error) {
+	pid, err := c.listener(ctx)
+	if err != nil {
+		return 0, c.classify(ctx, err)
+	}
+	return pid, nil
+}
+
+// listener returns the process that has made the socket.
+func (c *Client) listener(ctx context.Context) (pid int, err error) {
 	conn, err := connect(ctx, c.path)
 	if err != nil {
-		return 0, c.classify(err)
+		return 0, err
 	}
 	defer conn.Close()
 	cred, err := socketPeer(conn.(*net.UnixConn))
@@ -120,15 +138,17 @@ func (c *Client) ask(ctx context.Context, method, path string, send, into any) e
 	if send != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
+	req, watched := c.watch(req)
+	defer watched()
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return c.classify(err)
+		return c.classify(req.Context(), err)
 	}
 	defer resp.Body.Close()
 	// One octet more than allowed tells a long answer from a cut one.
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 	if err != nil {
-		return c.classify(err)
+		return c.classify(req.Context(), err)
 	}
 	if len(body) > maxAnswer {
 		return fmt.Errorf("control: the answer to %s is longer than %d octets", path, maxAnswer)
@@ -142,9 +162,63 @@ func (c *Client) ask(ctx context.Context, method, path string, send, into any) e
 	return nil
 }
 
+// errStuck is why a request is given up before its time.
+var errStuck = errors.New("the process does not run")
+
+// watch returns the request so that it ends when the daemon turns out not to run,
+// and a function that ends the watch.
+func (c *Client) watch(req *http.Request) (*http.Request, func()) {
+	ctx, giveUp := context.WithCancelCause(req.Context())
+	go func() {
+		look := time.NewTimer(patience)
+		defer look.Stop()
+		for asleep := 0; ; look.Reset(lookAgain) {
+			select {
+			case <-ctx.Done():
+				return
+			case <-look.C:
+			}
+			_, state := c.process(ctx)
+			if asleep++; state != stateAsleep {
+				asleep = 0
+			}
+			if stopped(state) || asleep >= asleepMost {
+				giveUp(errStuck)
+				return
+			}
+		}
+	}()
+	return req.WithContext(ctx), func() { giveUp(nil) }
+}
+
+// process returns the daemon's process id and its state as /proc has it, as far as
+// they can be known from here.
+func (c *Client) process(ctx context.Context) (pid int, state string) {
+	pid, err := c.listener(ctx)
+	if err != nil || pid == 0 {
+		return 0, ""
+	}
+	stat, err := processStat(pid)
+	if err != nil {
+		return pid, ""
+	}
+	return pid, stat[0]
+}
+
 // classify sorts an error of the transport by what the caller can do about it.
-func (c *Client) classify(err error) error {
+func (c *Client) classify(ctx context.Context, err error) error {
+	stuck := errors.Is(context.Cause(ctx), errStuck)
 	switch {
+	case stuck || errors.Is(err, context.DeadlineExceeded):
+		e := &UnreachableError{Path: c.path, Err: cause(err)}
+		if stuck {
+			e.Err = errStuck
+		}
+		// The time that there was is over.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookAgain)
+		defer cancel()
+		e.PID, e.State = c.process(ctx)
+		return e
 	case errors.Is(err, context.Canceled):
 		return fmt.Errorf("control: %w", err)
 	case errors.Is(err, fs.ErrPermission):

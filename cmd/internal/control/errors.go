@@ -13,7 +13,11 @@ import (
 // An UnreachableError says that no daemon answers on a control socket.
 type UnreachableError struct {
 	Path string // of the socket
-	Err  error
+	// PID and State are the process that has the socket and its state as /proc has
+	// it ("S"), if it does not answer; 0 and empty if they are not known.
+	PID   int
+	State string
+	Err   error
 }
 
 // Error says what was tried and what may be the matter.
@@ -21,13 +25,37 @@ func (e *UnreachableError) Error() string {
 	switch {
 	case errors.Is(e.Err, fs.ErrNotExist):
 		return fmt.Sprintf("control: no vipd runs here: %s does not exist (is it running, with this run directory?)", e.Path)
-	case errors.Is(e.Err, context.DeadlineExceeded):
-		return fmt.Sprintf("control: vipd does not answer on %s in time: it is stuck, or very busy", e.Path)
+	case errors.Is(e.Err, context.DeadlineExceeded), errors.Is(e.Err, errStuck):
+		return "control: vipd does not answer on " + e.Path + e.stuck()
 	case errors.Is(e.Err, syscall.ECONNREFUSED):
 		return fmt.Sprintf("control: no vipd runs here: nobody listens on %s (it was left behind by one that died)", e.Path)
 	}
 	return fmt.Sprintf("control: no answer from vipd on %s: %v", e.Path, e.Err)
 }
+
+// stuck says what is known of a process that does not answer.
+func (e *UnreachableError) stuck() string {
+	who := fmt.Sprintf(": process %d is there, but ", e.PID)
+	switch {
+	case e.PID == 0:
+		return " in time: it is stuck, or very busy"
+	case stopped(e.State):
+		return who + fmt.Sprintf("stopped (state %s); `kill -CONT %d` has it go on, a restart ends it", e.State, e.PID)
+	case e.State == stateAsleep:
+		return who + "waits in the kernel (state D): for a disk that does not answer, perhaps; the kernel's log may say more"
+	case e.State == "":
+		return fmt.Sprintf(" in time: process %d is stuck, or very busy", e.PID)
+	}
+	return fmt.Sprintf(" in time: process %d is there (state %s), but stuck, or very busy", e.PID, e.State)
+}
+
+// stateAsleep is the state of a process that waits in the kernel and cannot be
+// interrupted.
+const stateAsleep = "D"
+
+// stopped reports whether a process in that state was stopped, by a signal or a
+// debugger.
+func stopped(state string) bool { return strings.EqualFold(state, "T") }
 
 // Unwrap returns the cause.
 func (e *UnreachableError) Unwrap() error { return e.Err }

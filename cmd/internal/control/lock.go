@@ -75,17 +75,11 @@ const (
 
 // dying reports whether a process has been killed, or is on its way out.
 func dying(pid int) bool {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	fields, err := processStat(pid)
 	if err != nil {
 		return errors.Is(err, fs.ErrNotExist)
 	}
-	// The name in parentheses may contain anything. After it come the state and, as
-	// the seventh, flags (proc_pid_stat(5)).
 	const exiting = 0x4 // PF_EXITING
-	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
-	if len(fields) < 7 {
-		return false
-	}
 	flags, _ := strconv.ParseUint(fields[6], 10, 64)
 	if fields[0] == "Z" || fields[0] == "X" || flags&exiting != 0 {
 		return true
@@ -104,6 +98,21 @@ func dying(pid int) bool {
 		}
 	}
 	return false
+}
+
+// processStat returns what the kernel tells of a process (proc_pid_stat(5)) from its
+// state on: that is the first, its flags are the seventh.
+func processStat(pid int) ([]string, error) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return nil, err
+	}
+	// The name in parentheses may contain anything.
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	if len(fields) < 7 {
+		return nil, fmt.Errorf("control: /proc/%d/stat is too short", pid)
+	}
+	return fields, nil
 }
 
 func flock(f *os.File) error {

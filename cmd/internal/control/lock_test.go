@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -44,6 +45,13 @@ func hold(what string) int {
 		return 1
 	}
 	defer c.Close()
+	// It answers nobody.
+	ln, err := net.Listen("unix", SocketPath(runDir))
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	defer ln.Close()
 	fmt.Println("held")
 	_, _ = io.Copy(io.Discard, os.Stdin)
 	return 0

@@ -475,7 +475,7 @@ func TestAStrangerMayNotEvenRead(t *testing.T) {
 	if !errors.Is(err, fs.ErrPermission) {
 		t.Fatalf("connecting gives %v, want %v", err, fs.ErrPermission)
 	}
-	err = NewClient(runDir).classify(err)
+	err = NewClient(runDir).classify(t.Context(), err)
 	var pe *PermissionError
 	if !errors.As(err, &pe) || pe.Path != SocketPath(runDir) || !strings.Contains(err.Error(), "socket's group") {
 		t.Errorf("the client makes %T %v of it, want a *PermissionError that says who may read", err, err)

@@ -343,6 +343,8 @@ func caseVerdicts() map[string]verdict {
 		"numbers.conf": {differs: []string{
 			`instance A: track script: keepalived "s weight 300, t weight 253", vipd "s weight 253, t weight 253"`,
 			`script s: weight: keepalived "300", vipd "253"`,
+			// The same address twice, which the kernel does not take.
+			`instance E: excluded: keepalived "2001:db8::1/64 dev eth0, 2001:db8::2 dev eth0, 2001:db8::1/48 dev eth0", vipd "2001:db8::1/64 dev eth0, 2001:db8::2 dev eth0"`,
 		}},
 	}
 }

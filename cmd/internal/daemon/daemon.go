@@ -128,10 +128,12 @@ func Run(ctx context.Context, cfg *config.Config, opts Options) (err error) {
 		}
 	}()
 	d.global.Store(&cfg.Global)
+	// Before there is the thread that starts scripts, which has none of it: others
+	// may descend from that.
+	schedule(d.log, cfg.Global)
 	runner := command.NewRunner(d.log)
 	defer runner.Close()
 	d.programs = &programs{runner: runner, secure: cfg.Global.ScriptSecurity}
-	schedule(d.log, cfg.Global)
 
 	handle, err := netif.NewHandle()
 	if err != nil {
@@ -196,6 +198,7 @@ func (d *Daemon) build(handle *netif.Handle, watcher *netif.Watcher) error {
 		d.log.Error("cannot record which addresses are vipd's: after a crash they stay until their lease ends", "error", err)
 	}
 	d.journal = j
+	table.record = j.promote
 	d.keeper = newKeeper(d.log, table, j)
 	d.links = &links{watcher: watcher, journal: j, last: make(map[*instance]linkView)}
 	d.links.current.Store(snapshot)
@@ -243,7 +246,7 @@ func (d *Daemon) build(handle *netif.Handle, watcher *netif.Watcher) error {
 		}
 		inst := newInstance(cfg, l, d.log)
 		inst.unleased = crowded
-		inst.told, inst.neighbor = d.told, d.neighbors.find
+		inst.told, inst.neighbor, inst.noLease = d.told, d.neighbors.find, d.secondaries.refused.of
 		l.instances = append(l.instances, inst)
 		d.instances = append(d.instances, inst)
 	}
@@ -328,7 +331,11 @@ func (d *Daemon) serve(ctx context.Context, server *control.Server) error {
 		(&dumper{d: d}).log(ctx)
 	}
 	d.log.Info("running", "version", d.opts.Version, "instances", len(d.cfg.Instances), "config", d.opts.ConfigFile)
-	d.notify(sdnotify.Ready(fmt.Sprintf("%d instances", len(d.cfg.Instances))))
+	status := fmt.Sprintf("%d instances", len(d.cfg.Instances))
+	if len(d.cfg.Instances) == 1 {
+		status = "1 instance"
+	}
+	d.notify(sdnotify.Ready(status))
 	if d.opts.Ready != nil {
 		d.opts.Ready()
 	}
@@ -342,7 +349,7 @@ func (d *Daemon) serve(ctx context.Context, server *control.Server) error {
 	d.reloading.Lock() // the last one ends first, and there is no other
 	d.ending = true
 	d.reloading.Unlock()
-	d.notify(sdnotify.Stopping("handing the addresses over"))
+	d.notify(sdnotify.Stopping("handing the addresses over", d.endTimeout()))
 	watchesEnd := d.trackers.end(nil)
 	stopped := d.opts.KeepAddresses || d.shutdown()
 	if d.opts.KeepAddresses {
@@ -357,22 +364,49 @@ func (d *Daemon) serve(ctx context.Context, server *control.Server) error {
 	}
 	d.told.close()
 	d.runScript(context.WithoutCancel(ctx), "shutdown_script", d.cfg.Global.ShutdownScript, d.cfg.Global.ShutdownScriptTimeout)
-	watchesEnd()
+	watched := make(chan struct{})
+	go func() {
+		watchesEnd()
+		close(watched)
+	}()
+	// A program that waits for a disk cannot even be killed.
+	d.await(stopTimeout, "a check does not end; not waiting for it any longer", watched)
 	cancel()
-	end := time.After(loopEndTimeout)
-	for _, ended := range []<-chan struct{}{d.keeper.ended, d.garper.ended, d.sentinel.ended} {
-		select {
-		case <-ended:
-		case <-end:
-			d.log.Error("the kernel does not answer; not waiting for it any longer")
-		}
-	}
+	d.await(loopEndTimeout, "the kernel does not answer; not waiting for it any longer", d.keeper.ended, d.garper.ended, d.sentinel.ended)
 	d.neighbors.close()
 	err := group.Wait()
 	if errors.Is(err, context.Canceled) {
 		return nil
 	}
 	return err
+}
+
+// await waits until all channels are closed, but not for longer than given, and then
+// logs what there is to say.
+func (d *Daemon) await(within time.Duration, otherwise string, all ...<-chan struct{}) {
+	end := time.After(within)
+	for _, ended := range all {
+		select {
+		case <-ended:
+		case <-end:
+			d.log.Error(otherwise)
+			return
+		}
+	}
+}
+
+// endTimeout returns how long the end takes at most: the hand-over, then whoever is
+// told of it, then the last script, with what it takes to kill that.
+func (d *Daemon) endTimeout() time.Duration {
+	const killing = 5 * time.Second
+	within := 2*stopTimeout + stopScripts + time.Duration(len(d.loops)+2)*loopEndTimeout
+	if !d.opts.KeepAddresses {
+		within += handoverTimeout(d.instances)
+	}
+	if d.cfg.Global.ShutdownScript != nil {
+		within += d.cfg.Global.ShutdownScriptTimeout + killing
+	}
+	return within
 }
 
 // runScript runs a script that the daemon waits for (keepalived:
@@ -442,54 +476,10 @@ func (d *Daemon) shutdown() bool {
 		d.log.Error("addresses are left; the next start removes them", "error", err)
 		return true
 	}
-	d.journal.remove()
 	d.keeper.finish(d.secondaries.putBack)
+	d.journal.remove()
 	d.log.Info("stopped")
 	return true
-}
-
-// feedWatchdog has every loop show that it is alive. A loop that hangs answers
-// no more, and systemd restarts the daemon.
-func (d *Daemon) feedWatchdog(ctx context.Context) error {
-	interval, err := sdnotify.WatchdogInterval()
-	if err != nil {
-		d.log.Warn("no watchdog", "error", err)
-		return nil
-	}
-	if interval == 0 {
-		return nil
-	}
-	w := sdnotify.NewWatchdog(interval, d.notify)
-	members := make(map[*loop]*sdnotify.Member)
-	idle := w.Join() // speaks for a daemon that has nothing to run
-	ticker := time.NewTicker(interval / 4)
-	defer ticker.Stop()
-	for {
-		now := time.Now()
-		idle.Beat(now)
-		d.mu.RLock()
-		loops := d.loops
-		d.mu.RUnlock()
-		for l, m := range members {
-			if !slices.Contains(loops, l) {
-				m.Leave(now)
-				delete(members, l)
-			}
-		}
-		for _, l := range loops {
-			m := members[l]
-			if m == nil {
-				m = w.Join()
-				members[l] = m
-			}
-			l.post(func() { m.Beat(time.Now()) })
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-		}
-	}
 }
 
 // notify logs that the service manager could not be told.

@@ -31,7 +31,7 @@ type fakeTable struct {
 	renewals []renewed
 }
 
-func (f *fakeTable) Add(addrs []netif.Address) []netif.Result {
+func (f *fakeTable) AddIf(addrs []netif.Address, still func() bool) []netif.Result {
 	time.Sleep(f.slow)
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -39,6 +39,8 @@ func (f *fakeTable) Add(addrs []netif.Address) []netif.Result {
 	out := make([]netif.Result, len(addrs))
 	for i, a := range addrs {
 		switch {
+		case !still():
+			out[i].Err = netif.ErrCalledOff
 		case f.refuse[a.Prefix] != nil:
 			out[i].Err = f.refuse[a.Prefix]
 		case slices.Contains(f.present, a.Prefix):
@@ -267,7 +269,10 @@ func TestAFailedAddressIsTriedAgainAndThenAnnounced(t *testing.T) {
 		table.mu.Lock()
 		delete(table.refuse, second)
 		table.mu.Unlock()
-		time.Sleep(time.Minute)
+		for range 60 {
+			r.post(r.inst.unmute) // it goes on to advertise
+			time.Sleep(time.Second)
+		}
 		synctest.Wait()
 		n := 0
 		for _, f := range r.sender.frames {
@@ -464,5 +469,60 @@ func TestALimitedGapHoldsOnEachInterfaceForEachKind(t *testing.T) {
 		}
 		cancel()
 		<-g.ended
+	})
+}
+
+// TestAnAddressThatCouldNotBeAddedIsNotTriedAgainInAHandOver has the retry fall into
+// the time in which another router takes over.
+func TestAnAddressThatCouldNotBeAddedIsNotTriedAgainInAHandOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		second := netip.MustParsePrefix("192.0.2.11/24")
+		table := &fakeTable{refuse: map[netip.Prefix]error{second: errors.New("no room")}}
+		r := newEffectorRig(t, table, prefixes("192.0.2.10/24", "192.0.2.11/24"), func(c *config.Instance) { c.Handover = true })
+		defer r.end()
+		time.Sleep(500 * time.Millisecond)
+		r.event(vrrp.Shutdown{})
+		table.mu.Lock()
+		delete(table.refuse, second)
+		table.mu.Unlock()
+		time.Sleep(900 * time.Millisecond)
+		synctest.Wait()
+		if got := table.list(); !slices.Equal(got, []string{"192.0.2.10/24"}) {
+			t.Errorf("while it hands over the host has %v", got)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if got := table.list(); len(got) != 0 {
+			t.Errorf("after that the host has %v", got)
+		}
+	})
+}
+
+// TestAHandOverInTheMiddleOfAddingAddsNothingMore ends a mastership while its
+// thousands of addresses are being added.
+func TestAHandOverInTheMiddleOfAddingAddsNothingMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		table := &fakeTable{slow: 10 * time.Millisecond}
+		r := newEffectorRig(t, table, nil, func(c *config.Instance) {
+			c.Handover = true
+			for i := range 2000 {
+				p := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), 16)
+				c.Excluded = append(c.Excluded, config.Address{Prefix: p, Interface: "eth0"})
+			}
+		})
+		defer r.end()
+		time.Sleep(25 * time.Millisecond)
+		r.event(vrrp.Shutdown{})
+		table.mu.Lock()
+		batches := len(table.batches)
+		table.mu.Unlock()
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if n := len(table.batches) - batches; n > 1 { // one was under way
+			t.Errorf("%d more batches were added in a hand-over: %v", n, table.batches)
+		}
+		if got := table.list(); len(got) == 0 {
+			t.Error("what was in place has gone at once")
+		}
 	})
 }

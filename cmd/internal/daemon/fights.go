@@ -5,50 +5,29 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
+	"vipd/cmd/internal/managers"
+	"vipd/config"
 	"vipd/netif"
 	"vipd/vrrp"
 )
 
-// managers are the programs that are known to remove addresses that they have not
-// added, by the name that the kernel has for them, and what keeps them from it.
-var managers = []struct{ comm, cure string }{
-	{"NetworkManager", "NetworkManager runs here: set the interface unmanaged (nmcli device set IFACE managed no, or unmanaged-devices= in NetworkManager.conf)"},
-	{"systemd-network", "systemd-networkd runs here: set KeepConfiguration=static in the [Network] section of the interface's .network file"},
-	{"dhclient", "dhclient runs here: have no DHCP on the interface"},
-	{"dhcpcd", "dhcpcd runs here: denyinterfaces IFACE in dhcpcd.conf"},
-	{"connmand", "connman runs here: NetworkInterfaceBlacklist=IFACE in main.conf"},
-	{"wickedd", "wicked runs here: do not let it reload the interface"},
-}
-
-// whoFights says who on this host usually removes addresses, and the cure.
-func whoFights() string {
-	running := make(map[string]bool)
-	names, _ := filepath.Glob(procDir + "/[0-9]*/comm")
-	for _, name := range names {
-		if b, err := os.ReadFile(name); err == nil {
-			running[strings.TrimSpace(string(b))] = true
+// whoFights says who on this host usually removes addresses from the interfaces of
+// an instance, and the cure.
+func whoFights(cfg config.Instance) string {
+	on := managers.Interfaces(&config.Config{Instances: []config.Instance{cfg}}, func(name string) (int, bool) {
+		ifi, err := net.InterfaceByName(name)
+		if err != nil {
+			return 0, false
 		}
+		return ifi.Index, true
+	})
+	if advice := managers.Advise(os.DirFS("/"), on); advice != "" {
+		return advice
 	}
-	return advise(func(comm string) bool { return running[comm] })
-}
-
-// advise returns what is to be done about the managers that run.
-func advise(runs func(comm string) bool) string {
-	var cures []string
-	for _, m := range managers {
-		if runs(m.comm) {
-			cures = append(cures, m.cure)
-		}
-	}
-	if len(cures) == 0 {
-		return "find out who it is (ip monitor address shows when it happens), and have it leave these addresses alone; on_address_loss: resign gives mastership up instead"
-	}
-	return strings.Join(cures, "; ")
+	return "find out who it is (ip monitor address shows when it happens), and have it leave these addresses alone; on_address_loss: resign gives mastership up instead"
 }
 
 // neighbors finds out the hardware addresses of other routers, each once in a while

@@ -62,7 +62,7 @@ func (l *loop) stepGroup(inst *instance, now time.Time, ev vrrp.Event) {
 			continue
 		}
 		others = others || a.Member != inst.member
-		l.want(g.members[a.Member], a.Action)
+		l.want(now, g.members[a.Member], a.Action)
 	}
 	l.wakeAsWanted(inst)
 	if !others {
@@ -125,7 +125,7 @@ func adopt(cfg config.SyncGroup, members []*instance, was vrrp.GroupSnapshot, lo
 			l.effects = append(l.effects, effect{group: g, action: a.Action})
 			continue
 		}
-		l.want(members[a.Member], a.Action)
+		l.want(now, members[a.Member], a.Action)
 	}
 	for _, inst := range members {
 		l.wakeAsWanted(inst)
@@ -146,7 +146,7 @@ func (inst *instance) leaveGroup(now time.Time) {
 	inst.group = nil
 	l := inst.loop()
 	for _, a := range inst.m.Leave(now) {
-		l.want(inst, a)
+		l.want(now, inst, a)
 	}
 	l.wakeAsWanted(inst)
 	inst.dateFaults()

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -29,9 +30,11 @@ type fakeKernel struct {
 	removals map[vrrp.Address]netif.Removal
 	given    []gift // in order
 	calls    []time.Time
-	stall    func() time.Duration // for how long a renewal is held up before it is sent; nil: not
-	refuse   error                // why nothing is renewed
-	changed  func()               // is called after every change
+	stall    func() time.Duration  // for how long a renewal is held up before it is sent; nil: not
+	refuse   error                 // why nothing is renewed
+	stop     func([]netif.Address) // is called before addresses are added; nil: nothing is
+	refused  map[string]error      // why an address cannot be added
+	changed  func()                // is called after every change
 }
 
 // A presence is an address that is there.
@@ -100,10 +103,25 @@ func (k *fakeKernel) remove(key vrrp.Address, r netif.Removal) bool {
 	return true
 }
 
-// Add implements addressTable.
-func (k *fakeKernel) Add(addrs []netif.Address) []netif.Result {
+// AddIf implements addressTable.
+func (k *fakeKernel) AddIf(addrs []netif.Address, still func() bool) []netif.Result {
+	k.mu.Lock()
+	stop := k.stop
+	k.mu.Unlock()
+	if stop != nil {
+		stop(addrs)
+	}
 	out := make([]netif.Result, len(addrs))
 	for i, a := range addrs {
+		k.mu.Lock()
+		out[i].Err = k.refused[a.Prefix.Addr().String()]
+		k.mu.Unlock()
+		if !still() {
+			out[i].Err = netif.ErrCalledOff
+		}
+		if out[i].Err != nil {
+			continue
+		}
 		if out[i].Existed = !k.add(a, netif.Protocol); !out[i].Existed {
 			k.note(a, false)
 		}
@@ -158,6 +176,13 @@ func (k *fakeKernel) RenewFunc(addrs []netif.Address, still func() bool) []netif
 		}
 	}
 	return out
+}
+
+// deny has an address not be added, or with nil again.
+func (k *fakeKernel) deny(ip string, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.refused = map[string]error{ip: err}
 }
 
 // delay has every renewal held up for so long.
@@ -284,6 +309,7 @@ type ownerHost struct {
 	sender  *fakeSender
 	routers []*ownerRouter
 	log     *logged
+	slept   atomic.Int64 // for how long it has been suspended
 	end     func()
 }
 
@@ -338,6 +364,7 @@ func newOwnerHost(t *testing.T, kernel *fakeKernel, cfgs ...config.Instance) *ow
 			return r.port, nil
 		}
 		r.loop = newLoop(cfg.Interface, log, newVirtualWaker(), open, h.keeper, g)
+		r.loop.slept = func() time.Duration { return time.Duration(h.slept.Load()) }
 		r.inst = newInstance(cfg, r.loop, log)
 		r.inst.unleased = crowded
 		r.loop.instances = []*instance{r.inst}

@@ -35,8 +35,8 @@ type instance struct {
 	home      atomic.Pointer[loop]
 	announced announceCount
 	current   atomic.Pointer[settings]
-	born      time.Time    // what the next two count from
-	spoke     atomic.Int64 // when the last advertisement got out; 0: none has
+	born      time.Time    // what clock and leased count from
+	spoke     atomic.Int64 // when the last advertisement got out, by clock; 0: none has
 	leased    atomic.Int64 // when the first of its addresses is gone unless renewed; 0: none is
 
 	m      *vrrp.Machine
@@ -82,6 +82,7 @@ type instance struct {
 	asksRivals bool                                                 // a timer runs
 	macs       map[netip.Addr]vrrp.MAC                              // of rivals
 	neighbor   func(iface string, addr netip.Addr) (vrrp.MAC, bool) // finds them out; nil: nobody can
+	noLease    func(iface string) string                            // why addresses there get no lease, see secondaries; nil: they do
 	history    []passed
 	once       *logging.Limiter // for what is wrong with datagrams
 	notes      *logging.Limiter // for what the machine notes: not to be crowded out
@@ -446,7 +447,11 @@ func (inst *instance) reconcile() {
 		inst.loop().step(inst, now, vrrp.AddressExpired{Addrs: expired})
 		return
 	}
-	if len(lost) == 0 || !inst.cfg.ResignOnLoss && !inst.mayRestore(now) {
+	if len(lost) > 0 && inst.m.HandingOver() && inst.port != nil {
+		// A new master's advertisement came first, but by another socket.
+		inst.loop().drain(inst.port, now)
+	}
+	if len(lost) == 0 || inst.m.State() != vrrp.Master || !inst.cfg.ResignOnLoss && !inst.mayRestore(now) {
 		return
 	}
 	for _, a := range lost {
@@ -589,9 +594,9 @@ func (inst *instance) mayRestore(now time.Time) bool {
 	}
 	if wait := inst.restoredAt.Add(pause).Sub(now); inst.restores >= manyRestores && wait > 0 {
 		if inst.notes.Once("fight") {
-			log, times := inst.log, inst.restores
+			log, times, cfg := inst.log, inst.restores, inst.cfg
 			go func() { // looks at all processes
-				log.Error("another program keeps removing addresses of this master, which are now put back once a second", "times", times, "advice", whoFights())
+				log.Error("another program keeps removing addresses of this master, which are now put back once a second", "times", times, "advice", whoFights(cfg))
 			}()
 		}
 		inst.lookAgain(wait)
@@ -671,13 +676,26 @@ func (inst *instance) refuse(peer netip.Addr, drop *vrrpconn.DropError) {
 	inst.refused[peer] = refusal{drop.Drop, mismatch{text: "its advertisements are refused: " + drop.Detail, since: now}, now}
 }
 
+// clock is what tells how long ago something was for the instance. It goes on while
+// the host is suspended.
+func (inst *instance) clock() time.Duration {
+	now := time.Since(inst.born)
+	if slept := inst.loop().slept; slept != nil {
+		now += slept()
+	}
+	return now
+}
+
 // silence returns how long ago the last advertisement got out.
-func (inst *instance) silence() time.Duration {
+func (inst *instance) silence() time.Duration { return inst.silenceAt(inst.clock()) }
+
+// silenceAt is silence for who knows the clock already, which takes system calls.
+func (inst *instance) silenceAt(now time.Duration) time.Duration {
 	spoke := inst.spoke.Load()
 	if spoke == 0 {
 		return math.MaxInt64
 	}
-	return time.Since(inst.born) - time.Duration(spoke)
+	return max(0, now-time.Duration(spoke))
 }
 
 // lively reports whether the instance advertises, or has not begun to, as far as
@@ -761,7 +779,7 @@ func (inst *instance) mute(err error) {
 
 // unmute says that an advertisement got out.
 func (inst *instance) unmute() {
-	inst.spoke.Store(max(1, int64(time.Since(inst.born))))
+	inst.spoke.Store(max(1, int64(inst.clock())))
 	inst.muteSince, inst.muteTries = time.Time{}, 0
 }
 

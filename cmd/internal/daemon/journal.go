@@ -45,7 +45,8 @@ type journal struct {
 	// crash, and ending that they are being handed over.
 	routers []journalRouter
 	ending  bool
-	// promoted are the interfaces where promote_secondaries was off.
+	// promoted are the interfaces where promote_secondaries was off: those of the
+	// start, and those that came later.
 	promoted []string
 }
 
@@ -250,6 +251,22 @@ func (j *journal) end() {
 	j.mu.Unlock()
 	if err := j.write(); err != nil {
 		j.log.Error("cannot record that the addresses are handed over", "error", err)
+	}
+}
+
+// promote records that promote_secondaries is about to be set on an interface.
+func (j *journal) promote(iface string) {
+	j.mu.Lock()
+	known := slices.Contains(j.promoted, iface)
+	if !known {
+		j.promoted = append(j.promoted, iface)
+	}
+	j.mu.Unlock()
+	if known {
+		return
+	}
+	if err := j.write(); err != nil {
+		j.log.Error("cannot record that promote_secondaries is to be put back", "interface", iface, "error", err)
 	}
 }
 

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -21,6 +22,9 @@ const (
 	// addRetryMin and addRetryMax bound how long the keeper waits before it
 	// tries an address again that could not be added.
 	addRetryMin, addRetryMax = time.Second, 30 * time.Second
+	// addAgain is how soon it is looked again whether addresses may be added that an
+	// instance was not alive enough for.
+	addAgain = 50 * time.Millisecond
 	// removeRetry is how soon an address is tried again that could not be
 	// removed: until it is gone, two machines may answer for it.
 	removeRetry = time.Second
@@ -28,7 +32,8 @@ const (
 
 // An addressTable is where addresses are put: the kernel's, or a test's.
 type addressTable interface {
-	Add([]netif.Address) []netif.Result
+	// AddIf adds addresses, if still says so at the last moment.
+	AddIf(addrs []netif.Address, still func() bool) []netif.Result
 	Remove([]netif.Address) []netif.Result
 	// RenewFunc gives addresses that are there their lifetimes anew, if still says
 	// so at the last moment.
@@ -64,6 +69,7 @@ type keeper struct {
 	// nil: it does as soon as it has it.
 	usable  func() func(vrrp.Address) bool
 	arrives []arriving // IPv6 addresses that the kernel has, but may not answer for
+	alive   func()     // tells the watchdog that long work goes on
 }
 
 // An arriving is an address that was added and is not ready yet.
@@ -80,6 +86,7 @@ type hold struct {
 	settings *settings // those of the last request
 	wanted   bool
 	epoch    uint64                  // of the last request
+	asked    time.Duration           // when that was decided, by the instance's clock
 	todo     []vrrp.Address          // to be added
 	added    map[vrrp.Address]placed // in place
 	leaving  []vrrp.Address          // to be removed
@@ -90,6 +97,7 @@ type hold struct {
 
 	reign    uint64 // a number for each time that addresses are wanted after they were not
 	retrying bool   // a retry is on its way
+	waits    bool   // a look is on its way whether it may add by then
 	aligned  time.Time
 	retries  int
 }
@@ -107,13 +115,13 @@ func newKeeper(log *slog.Logger, table addressTable, j *journal) *keeper {
 	return &keeper{
 		log: log, table: table, journal: j, inbox: newMailbox[func()](),
 		ended: make(chan struct{}), holds: make(map[*instance]*hold),
-		links: func() *netif.Snapshot { return nil },
+		links: func() *netif.Snapshot { return nil }, alive: func() {},
 	}
 }
 
-func (k *keeper) hold(inst *instance, epoch uint64, addrs []vrrp.Address) {
-	s := inst.settings
-	k.inbox.put(func() { k.want(inst, s, epoch, addrs) })
+func (k *keeper) hold(inst *instance, decided time.Time, epoch uint64, addrs []vrrp.Address) {
+	s, asked := inst.settings, inst.clock()-time.Since(decided)
+	k.inbox.put(func() { k.want(inst, s, asked, epoch, addrs) })
 }
 
 func (k *keeper) release(inst *instance, addrs []vrrp.Address) {
@@ -146,7 +154,7 @@ func (k *keeper) moved() {
 	k.inbox.put(func() {
 		for len(k.queue) > 0 {
 			k.work()
-			k.renewIfDue()
+			k.meanwhile()
 		}
 		for _, h := range k.holds {
 			k.inherit(h)
@@ -230,7 +238,7 @@ func (k *keeper) run(ctx context.Context) {
 }
 
 // want adds to what an instance holds.
-func (k *keeper) want(inst *instance, s *settings, epoch uint64, addrs []vrrp.Address) {
+func (k *keeper) want(inst *instance, s *settings, asked time.Duration, epoch uint64, addrs []vrrp.Address) {
 	h := k.holds[inst]
 	if h == nil {
 		h = &hold{inst: inst, added: make(map[vrrp.Address]placed), failed: make(map[vrrp.Address]string), on: make(map[string]int)}
@@ -242,7 +250,7 @@ func (k *keeper) want(inst *instance, s *settings, epoch uint64, addrs []vrrp.Ad
 		h.retries, h.retrying = 0, false
 		clear(h.failed)
 	}
-	h.settings, h.epoch, h.first = s, epoch, true
+	h.settings, h.asked, h.epoch, h.first = s, asked, epoch, true
 	h.todo = append(h.todo, addrs...)
 	if len(h.leaving) > 0 {
 		h.leaving = slices.DeleteFunc(h.leaving, func(a vrrp.Address) bool { return slices.Contains(addrs, a) })
@@ -345,10 +353,16 @@ func (k *keeper) inChunks(addrs []netif.Address, do func([]netif.Address) []neti
 		out = append(out, do(addrs[:n])...)
 		addrs = addrs[n:]
 		if len(addrs) > 0 {
-			k.renewIfDue()
+			k.meanwhile()
 		}
 	}
 	return out
+}
+
+// meanwhile does, between two portions of long work, what cannot wait for its end.
+func (k *keeper) meanwhile() {
+	k.alive()
+	k.renewIfDue()
 }
 
 // chunk is how many addresses of a family are dealt with before the keeper looks
@@ -403,9 +417,10 @@ func (k *keeper) reform(inst *instance, s *settings) {
 		if !ok || !p.ours || as == p.as || slices.Contains(h.leaving, a) {
 			continue
 		}
-		old, fresh := []netif.Address{k.where(h, p.as)}, []netif.Address{h.withLifetime(a, as)}
+		old, fresh := []netif.Address{k.where(h, p.as)}, []netif.Address{h.withLifetime(a, as, h.age())}
 		before := time.Now()
-		steps := []func([]netif.Address) []netif.Result{k.table.Remove, k.table.Add}
+		add := func(addrs []netif.Address) []netif.Result { return k.table.AddIf(addrs, h.mayAdd) }
+		steps := []func([]netif.Address) []netif.Result{k.table.Remove, add}
 		what := [][]netif.Address{old, fresh}
 		if a.IP.Is4() && as.Prefix != p.as.Prefix {
 			// Another address to the kernel: there is never none. Of IPv6 it has no
@@ -415,7 +430,9 @@ func (k *keeper) reform(inst *instance, s *settings) {
 		}
 		for i, step := range steps {
 			if err := step(what[i])[0].Err; err != nil {
-				h.settings.log.Error("cannot change an address", "address", as.Prefix, "error", err)
+				if !errors.Is(err, netif.ErrCalledOff) {
+					h.settings.log.Error("cannot change an address", "address", as.Prefix, "error", err)
+				}
 				break // and do not lose what there is; one that is gone is missed, see reconcile
 			}
 			p := placed{ours: true, as: as}
@@ -448,6 +465,54 @@ func (k *keeper) remember(h *hold, iface string) {
 	}
 }
 
+// mayAdd reports whether it is so lately that the instance advertised, or decided to
+// be master, that no other router can have taken over. A process that was stopped
+// adds what it was about to before its loop has found out.
+func (h *hold) mayAdd() bool {
+	s, age := h.settings, h.age()
+	if s.lease > 0 {
+		_, ok := vrrp.LeaseLifetime(s.lease, s.cfg.AdvertInterval, age)
+		return ok
+	}
+	return age <= time.Duration(max(s.cfg.DownTimerAdverts, 1))*s.cfg.AdvertInterval
+}
+
+// mayAdd reports whether all addresses of a batch may be added.
+func mayAdd(batch []wish) bool {
+	var last *hold
+	for _, w := range batch {
+		if w.h != last && !w.h.mayAdd() {
+			return false
+		}
+		last = w.h
+	}
+	return true
+}
+
+// age returns how long ago the instance showed that it owns its addresses: the
+// advertisement of a new master may not have got out, but the next may.
+func (h *hold) age() time.Duration {
+	now := h.inst.clock()
+	return min(max(0, now-h.asked), h.inst.silenceAt(now))
+}
+
+// putOff has it looked again soon whether addresses may be added. Either the
+// instance has advertised by then, or it has found out that it must not.
+func (k *keeper) putOff(h *hold) {
+	if h.waits {
+		return
+	}
+	h.waits = true
+	time.AfterFunc(addAgain, func() {
+		k.inbox.put(func() {
+			h.waits = false
+			if h.wanted {
+				k.enqueue(h)
+			}
+		})
+	})
+}
+
 // A wish is one address of a batch.
 type wish struct {
 	h    *hold
@@ -473,19 +538,28 @@ func (k *keeper) work() {
 		if !h.wanted {
 			continue
 		}
+		if !h.mayAdd() {
+			k.putOff(h)
+			continue
+		}
 		n := min(most-len(batch), len(h.todo))
 		if h.first && n > 0 {
 			n, h.first, first = 1, false, true
 		}
+		age := h.age()
 		for _, a := range h.todo[:n] {
 			batch = append(batch, wish{h, a})
-			wanted = append(wanted, h.withLifetime(a, h.settings.addresses[a]))
+			wanted = append(wanted, h.withLifetime(a, h.settings.addresses[a], age))
 		}
 		h.todo = h.todo[n:]
 		k.enqueue(h)
 	}
+	if len(batch) == 0 {
+		return
+	}
 	before := time.Now()
-	results := k.table.Add(wanted)
+	all := batch
+	results := k.table.AddIf(wanted, func() bool { return mayAdd(all) })
 	for len(batch) > 0 {
 		n := 1
 		for n < len(batch) && batch[n].h == batch[0].h {
@@ -509,6 +583,11 @@ func (k *keeper) added(batch []wish, wanted []netif.Address, results []netif.Res
 		a, as := batch[i].addr, wanted[i]
 		lifetime := as.ValidLifetime
 		as.ValidLifetime = 0
+		if errors.Is(res.Err, netif.ErrCalledOff) {
+			h.todo = append(h.todo, a)
+			k.enqueue(h)
+			continue
+		}
 		if res.Err != nil {
 			k.failedToAdd(h, a, res.Err)
 			continue

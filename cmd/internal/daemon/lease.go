@@ -43,16 +43,15 @@ const refusedRetry = 200 * time.Millisecond
 // process that is stopped in between must not renew what others have taken over.
 const renewalTimeout = 100 * time.Millisecond
 
-// withLifetime returns an address as it is to be added now.
-func (h *hold) withLifetime(a vrrp.Address, as netif.Address) netif.Address {
+// withLifetime returns an address as it is to be added by a hold of that age.
+func (h *hold) withLifetime(a vrrp.Address, as netif.Address, age time.Duration) netif.Address {
 	s := h.settings
 	if s.leaseOf(a) == 0 {
 		return as
 	}
-	lifetime, ok := vrrp.LeaseLifetime(s.lease, s.cfg.AdvertInterval, h.inst.silence())
+	lifetime, ok := vrrp.LeaseLifetime(s.lease, s.cfg.AdvertInterval, age)
 	if !ok {
-		// The advertisement of a new master may not have got out. The next may.
-		lifetime = s.lease
+		lifetime = s.lease // it is not added, see mayAdd
 	}
 	as.ValidLifetime = lifetime
 	return as
@@ -292,7 +291,9 @@ func (k *keeper) renewSome(some []renewal, decided time.Time) (inTime bool) {
 	for i, r := range some {
 		addrs[i] = r.as
 	}
-	results := k.table.RenewFunc(addrs, func() bool { return time.Since(decided) < renewalTimeout })
+	inst := some[0].h.inst
+	at := inst.clock() - time.Since(decided) // by the clock that shows a suspend
+	results := k.table.RenewFunc(addrs, func() bool { return inst.clock()-at < renewalTimeout })
 	inTime = true
 	var last *hold
 	for i, res := range results {
@@ -378,7 +379,7 @@ func (k *keeper) keepForGood() {
 		for _, h := range k.holds {
 			var addrs []netif.Address
 			for _, p := range h.added {
-				if p.ours {
+				if p.ours && h.mayAdd() { // else they may be another router's by now
 					addrs = append(addrs, k.where(h, p.as))
 				}
 			}

@@ -514,7 +514,7 @@ func TestRoundsAreNeverTooFarApart(t *testing.T) {
 						for time.Now().Before(end) {
 							inst.spoke.Store(max(1, int64(time.Since(inst.born))))
 							if len(inst.home.Load().inbox.take(nil)) == 0 && next.Equal(inst.born) {
-								k.hold(inst, 1, inst.order)
+								k.hold(inst, time.Now(), 1, inst.order)
 							}
 							next = next.Add(every)
 							time.Sleep(time.Until(next) + late(20*time.Millisecond))
@@ -585,7 +585,7 @@ func TestAnAddressIsAddedWithTheLifetimeThatItsAdvertisementsAllow(t *testing.T)
 			}
 			hold := &hold{inst: inst, settings: inst.settings}
 			for a, want := range map[vrrp.Address]time.Duration{v4: tt.v4, v6: tt.v6} {
-				if got := hold.withLifetime(a, inst.addresses[a]); got.ValidLifetime != want || got.Prefix != inst.addresses[a].Prefix {
+				if got := hold.withLifetime(a, inst.addresses[a], hold.age()); got.ValidLifetime != want || got.Prefix != inst.addresses[a].Prefix {
 					t.Errorf("%s: %v, want %v", tt.name, got, want)
 				}
 			}

@@ -71,7 +71,9 @@ var _ transport = (*vrrpconn.Conn)(nil)
 // An addressHolder keeps the addresses of masters in place. Its methods never
 // block; results arrive as [vrrp.AddressReady] through the loop's inbox.
 type addressHolder interface {
-	hold(inst *instance, epoch uint64, addrs []vrrp.Address)
+	// hold says as well when it was decided: what others may have taken over since
+	// is not added.
+	hold(inst *instance, decided time.Time, epoch uint64, addrs []vrrp.Address)
 	release(inst *instance, addrs []vrrp.Address) // nil: all
 	lost(inst *instance, addrs []vrrp.Address)
 	update(inst *instance, s *settings)
@@ -136,6 +138,7 @@ type effect struct {
 	inst        *instance
 	group       *syncGroup // instead of inst: the action is the group's
 	action      vrrp.Action
+	decided     time.Time
 	closeSocket bool // instead of an action: give the socket up
 }
 
@@ -356,18 +359,18 @@ func (l *loop) step(inst *instance, now time.Time, ev vrrp.Event) {
 		return
 	}
 	for _, a := range inst.m.Step(now, ev) {
-		l.want(inst, a)
+		l.want(now, inst, a)
 	}
 	l.wakeAsWanted(inst)
 }
 
-// want takes one action of an instance's machine.
-func (l *loop) want(inst *instance, a vrrp.Action) {
+// want takes one action of an instance's machine, which was decided at a time.
+func (l *loop) want(decided time.Time, inst *instance, a vrrp.Action) {
 	if send, ok := a.(vrrp.SendAdvertisement); ok {
 		l.queue(inst, send.Priority)
 		return
 	}
-	l.effects = append(l.effects, effect{inst: inst, action: a})
+	l.effects = append(l.effects, effect{inst: inst, action: a, decided: decided})
 }
 
 // wakeAsWanted puts the instance where its next wake belongs.
@@ -409,7 +412,9 @@ func (l *loop) flush() {
 			continue
 		}
 		if time.Since(p.queued) > staleAfter {
-			p.discardStale()
+			if p.discardStale(); len(p.out) == 0 {
+				continue
+			}
 		}
 		_, err := p.conn.Send(p.out)
 		failed, ok := errors.AsType[vrrpconn.SendErrors](err)
@@ -499,7 +504,7 @@ func (l *loop) carryOut(e effect) {
 			l.ann.lost(e.inst, a.Addrs)
 			l.addrs.lost(e.inst, a.Addrs)
 		}
-		l.addrs.hold(e.inst, a.Epoch, a.Addrs)
+		l.addrs.hold(e.inst, e.decided, a.Epoch, a.Addrs)
 	case vrrp.RemoveAddresses:
 		if a.Addrs == nil {
 			l.ann.stop(e.inst)

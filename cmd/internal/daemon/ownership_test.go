@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -10,6 +11,7 @@ import (
 	"vipd/config"
 	"vipd/netif"
 	"vipd/vrrp"
+	"vipd/vrrp/vrrpconn"
 )
 
 // somebody is the netlink port of who removes addresses.
@@ -255,36 +257,39 @@ func TestAMasterThatIsToResignOnLossDoes(t *testing.T) {
 	})
 }
 
-func TestTheAdviceNamesWhoRemovesAddressesAndTheCure(t *testing.T) {
-	for _, tt := range []struct {
-		running []string
-		want    []string
-		not     string
-	}{
-		{nil, []string{"ip monitor address", "on_address_loss: resign"}, "runs here"},
-		{[]string{"sshd", "systemd"}, []string{"ip monitor address"}, "runs here"},
-		{[]string{"NetworkManager"}, []string{"NetworkManager runs here", "unmanaged"}, "networkd"},
-		{[]string{"systemd-network"}, []string{"systemd-networkd runs here", "KeepConfiguration=static"}, "NetworkManager"},
-		{[]string{"NetworkManager", "dhclient"}, []string{"NetworkManager runs here", "; dhclient runs here"}, "networkd"},
-		{[]string{"dhcpcd"}, []string{"denyinterfaces"}, "dhclient"},
-		{[]string{"connmand"}, []string{"NetworkInterfaceBlacklist"}, "NetworkManager"},
-		{[]string{"wickedd"}, []string{"wicked runs here"}, "NetworkManager"},
-	} {
-		got := advise(func(comm string) bool {
-			for _, r := range tt.running {
-				if r == comm {
-					return true
+// TestAnAddressThatANewMasterHasIsNotPutBack has somebody remove an address of a
+// master that has offered to hand over, right after a new master has advertised.
+func TestAnAddressThatANewMasterHasIsNotPutBack(t *testing.T) {
+	for _, advertised := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			h, r := masterHost(t, func(c *config.Instance) { c.Handover = true }, "192.0.2.10/24", "192.0.2.11/24")
+			defer h.end()
+			r.event(vrrp.Failover{})
+			r.ask(func(inst *instance) {
+				if advertised {
+					src, group := netip.MustParseAddr("192.0.2.99"), vrrp.IPv4.Group()
+					adv := vrrp.Advertisement{Version: vrrp.V3, VRID: 1, Priority: 100, Interval: time.Second}
+					for _, a := range inst.order {
+						adv.Addrs = append(adv.Addrs, a.IP)
+					}
+					payload, err := adv.AppendTo(nil, src, group, inst.cfg.Checksum)
+					if err != nil {
+						t.Error(err)
+					}
+					r.lan.Inject(vrrpconn.Datagram{Src: src, Dst: group, TTL: vrrp.HopLimit, HeaderLen: 20, TotalLen: 20 + len(payload), Payload: payload, At: time.Now()})
 				}
+				h.kernel.remove(inst.order[0], netif.Removal{At: time.Now(), Port: somebody})
+				inst.reconcile()
+			})
+			time.Sleep(10 * time.Millisecond)
+			synctest.Wait()
+			_, counters := r.events("")
+			if back := h.kernel.has("192.0.2.10"); back == advertised || (counters.Restored > 0) == advertised {
+				t.Errorf("a new master has advertised: %t; the address is back: %t; it was put back %d times", advertised, back, counters.Restored)
 			}
-			return false
+			if want := map[bool]vrrp.State{true: vrrp.Backup, false: vrrp.Master}[advertised]; r.state() != want {
+				t.Errorf("it is %s, want %s", r.state(), want)
+			}
 		})
-		for _, want := range tt.want {
-			if !strings.Contains(got, want) {
-				t.Errorf("where %q run: %q does not say %q", tt.running, got, want)
-			}
-		}
-		if strings.Contains(got, tt.not) {
-			t.Errorf("where %q run: %q says %q", tt.running, got, tt.not)
-		}
 	}
 }

@@ -54,29 +54,39 @@ func schedule(log *slog.Logger, g config.Global) {
 	if g.Nice == 0 && g.RTPriority == 0 {
 		return
 	}
-	tasks, err := os.ReadDir("/proc/self/task")
-	if err != nil {
-		log.Warn("cannot set the scheduling priority", "error", err)
-		return
-	}
-	for _, t := range tasks {
-		tid, err := strconv.Atoi(t.Name())
+	done := make(map[string]bool)
+	for again := true; again; {
+		again = false
+		tasks, err := os.ReadDir("/proc/self/task")
 		if err != nil {
-			continue
-		}
-		if g.Nice != 0 {
-			err = os.NewSyscallError("setpriority", unix.Setpriority(unix.PRIO_PROCESS, tid, g.Nice))
-		}
-		if g.RTPriority > 0 {
-			attr := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_RR, Priority: uint32(g.RTPriority)}
-			err = errors.Join(err, os.NewSyscallError("sched_setattr", unix.SchedSetAttr(tid, &attr, 0)))
-		}
-		if errors.Is(err, unix.ESRCH) {
-			continue // the thread has ended meanwhile
-		}
-		if err != nil {
-			log.Warn("cannot set the scheduling priority: vrrp_rt_priority and a negative vrrp_priority need CAP_SYS_NICE", "error", err)
+			log.Warn("cannot set the scheduling priority", "error", err)
 			return
 		}
+		for _, t := range tasks {
+			tid, err := strconv.Atoi(t.Name())
+			if err != nil || done[t.Name()] {
+				continue
+			}
+			// One that was not done yet may have started another one meanwhile.
+			done[t.Name()], again = true, true
+			err = scheduleThread(tid, g)
+			if err != nil && !errors.Is(err, unix.ESRCH) { // it has ended meanwhile
+				log.Warn("cannot set the scheduling priority: vrrp_rt_priority and a negative vrrp_priority need CAP_SYS_NICE, or the limits of it (systemd: LimitRTPRIO=, LimitNICE=)", "error", err)
+				return
+			}
+		}
 	}
+}
+
+// scheduleThread applies vrrp_priority and vrrp_rt_priority to one thread.
+func scheduleThread(tid int, g config.Global) error {
+	var err error
+	if g.Nice != 0 {
+		err = os.NewSyscallError("setpriority", unix.Setpriority(unix.PRIO_PROCESS, tid, g.Nice))
+	}
+	if g.RTPriority > 0 {
+		attr := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_RR, Priority: uint32(g.RTPriority)}
+		err = errors.Join(err, os.NewSyscallError("sched_setattr", unix.SchedSetAttr(tid, &attr, 0)))
+	}
+	return err
 }

@@ -249,7 +249,7 @@ func (c *changeover) assign() error {
 		cfg.StartupDelay = 0 // it counts from the start of the daemon
 		inst := newInstance(cfg, l, d.log)
 		inst.unleased = c.cfg.UnleasedIPv6()
-		inst.told, inst.neighbor = c.told, d.neighbors.find
+		inst.told, inst.neighbor, inst.noLease = c.told, d.neighbors.find, d.secondaries.refused.of
 		c.instances[i], c.where[inst] = inst, l
 		c.added = append(c.added, inst)
 	}

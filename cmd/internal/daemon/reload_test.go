@@ -24,7 +24,7 @@ type kernelTable struct {
 	gone []string
 }
 
-func (k *kernelTable) Add(addrs []netif.Address) []netif.Result {
+func (k *kernelTable) AddIf(addrs []netif.Address, still func() bool) []netif.Result {
 	var out []netif.Result
 	for _, a := range addrs {
 		same := slices.ContainsFunc(k.present, func(p netip.Prefix) bool {
@@ -34,7 +34,7 @@ func (k *kernelTable) Add(addrs []netif.Address) []netif.Result {
 			out = append(out, netif.Result{Existed: true})
 			continue
 		}
-		out = append(out, k.fakeTable.Add([]netif.Address{a})...)
+		out = append(out, k.fakeTable.AddIf([]netif.Address{a}, still)...)
 	}
 	return out
 }
@@ -111,13 +111,13 @@ func TestAnAddressThatMovesIsNeverGoneAndIsRemovedByWhoHasItLast(t *testing.T) {
 			k := newQuietKeeper(t)
 			loser, _ := k.with(tt.from)
 			gainer, _ := k.with(tt.to)
-			k.hold(loser, 1, loser.order)
+			k.hold(loser, time.Now(), 1, loser.order)
 			k.turn()
 			k.move()
 			k.release(loser, nil)
 			k.turn()
 			k.has(t, 0, tt.from)
-			k.hold(gainer, 1, gainer.order)
+			k.hold(gainer, time.Now(), 1, gainer.order)
 			k.moved()
 			k.turn()
 			k.has(t, tt.gone, tt.now)
@@ -136,11 +136,11 @@ func TestAnAddressThatWasThereBeforeStaysSomebodyElsesWhenItMoves(t *testing.T) 
 	k.table.present = prefixes("192.0.2.10/24")
 	loser, _ := k.with("192.0.2.10/24")
 	gainer, _ := k.with("192.0.2.10/24")
-	k.hold(loser, 1, loser.order)
+	k.hold(loser, time.Now(), 1, loser.order)
 	k.turn()
 	k.move()
 	k.release(loser, nil)
-	k.hold(gainer, 1, gainer.order)
+	k.hold(gainer, time.Now(), 1, gainer.order)
 	k.moved()
 	k.turn()
 	k.release(gainer, nil)
@@ -151,7 +151,7 @@ func TestAnAddressThatWasThereBeforeStaysSomebodyElsesWhenItMoves(t *testing.T) 
 func TestAMasterThatFailsInAReloadRemovesWhatItsNewConfigurationDoesNotHave(t *testing.T) {
 	k := newQuietKeeper(t)
 	inst, _ := k.with("192.0.2.10/24", "192.0.2.11/24")
-	k.hold(inst, 1, inst.order)
+	k.hold(inst, time.Now(), 1, inst.order)
 	k.turn()
 	_, s := k.with("192.0.2.10/24")
 	k.move()
@@ -173,7 +173,7 @@ func TestAnotherPrefixLengthReplacesTheAddress(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			k := newQuietKeeper(t)
 			inst, _ := k.with(tt.was)
-			k.hold(inst, 1, inst.order)
+			k.hold(inst, time.Now(), 1, inst.order)
 			k.turn()
 			_, s := k.with(tt.is)
 			k.update(inst, s)
@@ -186,7 +186,7 @@ func TestAnotherPrefixLengthReplacesTheAddress(t *testing.T) {
 func TestAnAddressIsNotGivenUpForAFormThatCannotBeHad(t *testing.T) {
 	k := newQuietKeeper(t)
 	inst, _ := k.with("192.0.2.10/24")
-	k.hold(inst, 1, inst.order)
+	k.hold(inst, time.Now(), 1, inst.order)
 	k.turn()
 	_, s := k.with("192.0.2.10/25")
 	k.table.refuse = map[netip.Prefix]error{netip.MustParsePrefix("192.0.2.10/25"): errRefused}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/netip"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -291,6 +292,11 @@ func TestOfAForeignRecordNothingIsTaken(t *testing.T) {
 	old := read([]byte(`{"version":1,"boot_id":"` + bootID() + `","addresses":[{"address":"192.0.2.10/24","interface":"eth0"}]}`))
 	if len(old.Addresses) != 1 || len(old.Routers) != 0 {
 		t.Errorf("of an earlier version: %+v", old)
+	}
+	// One that knows more, too, and for going on: what it knows besides is its own.
+	more := strings.NewReplacer(`"version":`, `"since":{"a":[1]},"version":`, `"vrid":`, `"more":"x","vrid":`, `"address":`, `"flags":7,"address":`).Replace(string(whole))
+	if later := read([]byte(more)); more == string(whole) || !reflect.DeepEqual(later, read(whole)) {
+		t.Errorf("of a later one: %+v", later)
 	}
 }
 

@@ -6,8 +6,10 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"vipd/netif"
 )
@@ -24,16 +26,60 @@ type secondaries struct {
 	log *slog.Logger
 	// index returns the number of an interface: one of the same name may be
 	// another one. 0: not known.
-	index     func(iface string) int
+	index func(iface string) int
+	// record is told of an interface before it is set there, so that a later run can
+	// put it back.
+	record    func(iface string)
 	protected map[string]int  // interfaces where it is set, by their number then
 	changed   map[string]bool // those where it is to be put back
-	refused   map[string]bool // those where no address may have a lease
+	refused   refusals        // those where no address may have a lease
+	// conf is where the kernel has the settings of interfaces, and write sets one.
+	conf  string
+	write func(file, value string) error
+}
+
+// refusals says why addresses of an interface get no lease, to anybody who asks.
+type refusals struct {
+	mu  sync.Mutex
+	why map[string]string
+}
+
+// of returns why addresses of an interface get no lease; empty: they do.
+func (r *refusals) of(iface string) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.why[iface]
+}
+
+// set says why, or with nil that they do, and reports whether it was not like that.
+func (r *refusals) set(iface string, why error) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, was := r.why[iface]
+	switch {
+	case why == nil:
+		delete(r.why, iface)
+	case r.why == nil:
+		r.why = map[string]string{iface: cause(why)}
+	default:
+		r.why[iface] = cause(why)
+	}
+	return was != (why != nil)
+}
+
+// cause is what the system says, without what was tried.
+func cause(err error) string {
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		return e.Err.Error()
+	}
+	return err.Error()
 }
 
 func newSecondaries(table addressTable, log *slog.Logger) *secondaries {
 	return &secondaries{
-		addressTable: table, log: log, index: func(string) int { return 0 },
-		protected: make(map[string]int), changed: make(map[string]bool), refused: make(map[string]bool),
+		addressTable: table, log: log, index: func(string) int { return 0 }, record: func(string) {},
+		protected: make(map[string]int), changed: make(map[string]bool),
+		conf: "/proc/sys/net/ipv4/conf", write: func(file, value string) error { return os.WriteFile(file, []byte(value), 0) },
 	}
 }
 
@@ -42,9 +88,9 @@ func hasSiblings(a *netif.Address) bool {
 	return a.Prefix.Addr().Is4() && a.Prefix.Bits() < 32 && !a.Peer.IsValid()
 }
 
-// Add adds addresses.
-func (t *secondaries) Add(addrs []netif.Address) []netif.Result {
-	return t.addressTable.Add(t.protect(addrs))
+// AddIf adds addresses.
+func (t *secondaries) AddIf(addrs []netif.Address, still func() bool) []netif.Result {
+	return t.addressTable.AddIf(t.protect(addrs), still)
 }
 
 // RenewFunc renews the leases of addresses.
@@ -56,14 +102,16 @@ func (t *secondaries) RenewFunc(addrs []netif.Address, still func() bool) []neti
 // takes the leases away from those whose expiry would take others along.
 func (t *secondaries) protect(addrs []netif.Address) []netif.Address {
 	cloned := false
-	last := "" // most are on one interface
+	last, protected := "", true // most are on one interface
 	for i := range addrs {
 		a := &addrs[i]
-		if a.ValidLifetime == 0 || a.Interface == last || !hasSiblings(a) {
+		if a.ValidLifetime == 0 || !hasSiblings(a) {
 			continue
 		}
-		if t.promote(a.Interface) {
-			last = a.Interface
+		if a.Interface != last {
+			last, protected = a.Interface, t.promote(a.Interface)
+		}
+		if protected {
 			continue
 		}
 		if !cloned {
@@ -81,10 +129,9 @@ func (t *secondaries) promote(iface string) bool {
 	if known, ok := t.protected[iface]; ok && known == index && index != 0 {
 		return true
 	}
-	changed, err := promoteSecondaries(iface)
-	if err != nil {
-		if !t.refused[iface] {
-			t.refused[iface] = true
+	changed, err := t.turnOn(iface)
+	if again := t.refused.set(iface, err); err != nil {
+		if again {
 			t.log.Warn("addresses on this interface get no lease: promote_secondaries is off and cannot be set, so that other addresses of the subnet would expire with them", "interface", iface, "error", err)
 		}
 		return false
@@ -115,11 +162,11 @@ func (t *secondaries) Remove(addrs []netif.Address) []netif.Result {
 		if known, ok := t.protected[a.Interface]; ok && known == t.index(a.Interface) {
 			continue
 		}
-		switch changed, err := promoteSecondaries(a.Interface); {
+		switch changed, err := t.turnOn(a.Interface); {
 		case err != nil:
 			t.log.Warn("other addresses of the subnet may go with the one that is removed: promote_secondaries is off and cannot be set", "interface", a.Interface, "error", err)
 		case changed:
-			defer demoteSecondaries(a.Interface)
+			defer t.turnOff(a.Interface)
 		}
 	}
 	return t.addressTable.Remove(addrs)
@@ -129,7 +176,7 @@ func (t *secondaries) Remove(addrs []netif.Address) []netif.Result {
 func (t *secondaries) putBack() {
 	for iface, changed := range t.changed {
 		if changed {
-			demoteSecondaries(iface)
+			t.turnOff(iface)
 		}
 	}
 	clear(t.changed)
@@ -145,7 +192,7 @@ func (t *secondaries) unprotected(addrs []netif.Address) []string {
 	}
 	for i := range addrs {
 		a := &addrs[i]
-		if hasSiblings(a) && !slices.Contains(out, a.Interface) && !keepsSiblings(a.Interface) {
+		if hasSiblings(a) && !slices.Contains(out, a.Interface) && !t.keepsSiblings(a.Interface) {
 			out = append(out, a.Interface)
 		}
 	}
@@ -153,34 +200,41 @@ func (t *secondaries) unprotected(addrs []netif.Address) []string {
 	return out
 }
 
-// keepsSiblings reports whether promote_secondaries is on or does not matter.
-func keepsSiblings(iface string) bool {
-	file, ok := promoteFile(iface)
+// keepsSiblings reports whether promote_secondaries is on, there or for all, or does
+// not matter.
+func (t *secondaries) keepsSiblings(iface string) bool {
+	file, ok := t.file(iface)
 	if !ok {
 		return true
 	}
 	b, err := os.ReadFile(file)
-	return err != nil || strings.TrimSpace(string(b)) != "0"
+	if err != nil || strings.TrimSpace(string(b)) != "0" {
+		return true
+	}
+	file, _ = t.file("all")
+	b, err = os.ReadFile(file)
+	return err == nil && strings.TrimSpace(string(b)) == "1"
 }
 
-func promoteFile(iface string) (string, bool) {
+func (t *secondaries) file(iface string) (string, bool) {
 	if strings.ContainsRune(iface, '/') {
 		return "", false // no interface is called that
 	}
-	return "/proc/sys/net/ipv4/conf/" + iface + "/promote_secondaries", true
+	return filepath.Join(t.conf, iface, "promote_secondaries"), true
 }
 
-// promoteSecondaries sets promote_secondaries on an interface and reports whether
-// it was not. An interface that does not exist needs nothing.
-func promoteSecondaries(iface string) (changed bool, err error) {
-	file, ok := promoteFile(iface)
+// turnOn sets promote_secondaries on an interface and reports whether it was not. An
+// interface that does not exist needs nothing.
+func (t *secondaries) turnOn(iface string) (changed bool, err error) {
+	file, ok := t.file(iface)
 	if !ok {
 		return false, nil
 	}
-	if keepsSiblings(iface) {
+	if t.keepsSiblings(iface) {
 		return false, nil
 	}
-	if err := os.WriteFile(file, []byte("1"), 0); err != nil {
+	t.record(iface)
+	if err := t.write(file, "1"); err != nil {
 		// It may have gone in between, in which case the error is any.
 		if _, gone := os.Stat(file); errors.Is(gone, fs.ErrNotExist) {
 			return false, nil
@@ -190,10 +244,10 @@ func promoteSecondaries(iface string) (changed bool, err error) {
 	return true, nil
 }
 
-// demoteSecondaries puts promote_secondaries back. An interface that has gone
-// meanwhile has taken the setting along.
-func demoteSecondaries(iface string) {
-	if file, ok := promoteFile(iface); ok {
-		_ = os.WriteFile(file, []byte("0"), 0)
+// turnOff puts promote_secondaries back. An interface that has gone meanwhile has
+// taken the setting along.
+func (t *secondaries) turnOff(iface string) {
+	if file, ok := t.file(iface); ok {
+		_ = t.write(file, "0")
 	}
 }

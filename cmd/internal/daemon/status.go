@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -197,12 +198,7 @@ func (inst *instance) ownership(out *control.Instance, s *vrrp.Snapshot) {
 		if overlap, ok := inst.cfg.LeaseOverlap(); ok {
 			out.Lease.Overlap = control.Seconds(overlap)
 		}
-		for _, a := range inst.order {
-			if inst.leaseOf(a) == 0 {
-				out.Lease.Off = fmt.Sprintf("there are more than %d IPv6 addresses on %s", config.MaxLeasedIPv6, a.Interface)
-				break
-			}
-		}
+		inst.leaseStatus(out.Lease)
 	}
 	degrade := func(text string) {
 		if out.Degraded {
@@ -239,6 +235,31 @@ func (inst *instance) ownership(out *control.Instance, s *vrrp.Snapshot) {
 			text = fmt.Sprintf("contested by %s, priority %d", r.Addr, r.Priority)
 		}
 		degrade(text)
+	}
+}
+
+// leaseStatus adds why addresses have no lease although the instance has one. If none
+// has there is none.
+func (inst *instance) leaseStatus(l *control.Lease) {
+	without := 0
+	for _, a := range inst.order {
+		why := ""
+		as := inst.addresses[a]
+		switch {
+		case inst.leaseOf(a) == 0:
+			why = fmt.Sprintf("there are more than %d IPv6 addresses on %s", config.MaxLeasedIPv6, a.Interface)
+		case inst.noLease != nil && hasSiblings(&as):
+			if err := inst.noLease(a.Interface); err != "" {
+				why = fmt.Sprintf("IPv4 addresses on %s get none, as promote_secondaries is off there and cannot be set (%s), so that others of their subnets would expire with them; set it from outside: sysctl -w net.ipv4.conf.%s.promote_secondaries=1", a.Interface, err, a.Interface)
+			}
+		}
+		if why != "" {
+			l.Off = cmp.Or(l.Off, why)
+			without++
+		}
+	}
+	if without > 0 && without == len(inst.order) {
+		l.Length, l.Overlap = 0, 0
 	}
 }
 

@@ -59,7 +59,7 @@ type virtualHost struct {
 	delay    time.Duration
 }
 
-func (h *virtualHost) hold(inst *instance, epoch uint64, addrs []vrrp.Address) {
+func (h *virtualHost) hold(inst *instance, _ time.Time, epoch uint64, addrs []vrrp.Address) {
 	h.mu.Lock()
 	request, delay := h.requests, h.delay
 	h.mu.Unlock()

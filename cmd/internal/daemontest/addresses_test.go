@@ -197,8 +197,8 @@ func TestASecondDaemonIsRefusedAndTheFirstDoesNotNotice(t *testing.T) {
 		{"the same virtual router", fast, nil, []string{"IPv4 virtual router 51 on eth0", fmt.Sprintf("pid %d", d.PID())}},
 	} {
 		second := rig.StartVIPD(t, r, tt.yaml, tt.opts...)
-		if code := second.WaitExit(t, patience); code != 1 {
-			t.Errorf("%s: exit code %d, want 1", tt.name, code)
+		if code := second.WaitExit(t, patience); code != 2 {
+			t.Errorf("%s: exit code %d, want 2", tt.name, code)
 		}
 		for _, want := range tt.want {
 			if !strings.Contains(second.Log(), want) {

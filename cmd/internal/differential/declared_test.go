@@ -787,7 +787,7 @@ vrrp_instance:
 					r.fact("so is the other")
 				}
 			},
-			declared: []Declared{{"D031", "another", "nothing sent; so is the other; VI_1 is backup", "nothing sent; the other has exited with 1; VI_1 is backup"}},
+			declared: []Declared{{"D031", "another", "nothing sent; so is the other; VI_1 is backup", "nothing sent; the other has exited with 2; VI_1 is backup"}},
 		},
 		{
 			name: "when addresses are refreshed",

@@ -2,6 +2,7 @@ package notify
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -169,11 +170,46 @@ func (f *fifo) check(file *os.File) error {
 		return err
 	}
 	if f.UID >= 0 || f.GID >= 0 {
-		if err := file.Chown(f.UID, f.GID); err != nil {
-			f.log.Warn("cannot change the owner of the FIFO", "error", err)
+		err := file.Chown(f.UID, f.GID)
+		if errors.Is(err, fs.ErrPermission) && f.UID >= 0 {
+			// To give it away takes CAP_CHOWN, with which a service could take
+			// every file of the host. To let somebody use it does not.
+			err = admit(file, uint32(f.UID))
+		}
+		if err != nil {
+			f.log.Warn("cannot give the FIFO to its user", "error", err)
 		}
 	}
 	return nil
+}
+
+// admit lets a user read and write a file that stays ours, by its access control
+// list: nobody else may (acl(5), posix_acl_xattr.h in Linux).
+func admit(file *os.File, uid uint32) error {
+	const (
+		version                              = 2
+		userObj, user, groupObj, mask, other = 0x01, 0x02, 0x04, 0x10, 0x20
+		readWrite, nothing                   = 6, 0
+		undefined                            = 1<<32 - 1
+	)
+	list := binary.LittleEndian.AppendUint32(nil, version)
+	for _, e := range []struct {
+		tag, permissions uint16
+		id               uint32
+	}{{userObj, readWrite, undefined}, {user, readWrite, uid}, {groupObj, nothing, undefined}, {mask, readWrite, undefined}, {other, nothing, undefined}} {
+		list = binary.LittleEndian.AppendUint16(list, e.tag)
+		list = binary.LittleEndian.AppendUint16(list, e.permissions)
+		list = binary.LittleEndian.AppendUint32(list, e.id)
+	}
+	conn, err := file.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	if err := conn.Control(func(fd uintptr) { failed = unix.Fsetxattr(int(fd), "system.posix_acl_access", list, 0) }); err != nil {
+		return err
+	}
+	return os.NewSyscallError("setting its access control list", failed)
 }
 
 // status returns how f is doing.

@@ -5,12 +5,16 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"vipd/checks/command"
 )
@@ -174,6 +178,54 @@ func TestAPipeIsGivenToItsUser(t *testing.T) {
 		t.Errorf("status: %+v", s)
 	}
 	n.Close(within(t, 20*time.Second))
+}
+
+// TestAPipeThatCannotBeGivenAwayCanBeUsedByItsUser does without CAP_CHOWN, as the
+// unit has it.
+func TestAPipeThatCannotBeGivenAwayCanBeUsedByItsUser(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root has other users")
+	}
+	path := filepath.Join(t.TempDir(), "fifo")
+	for _, dir := range []string{filepath.Dir(path), filepath.Dir(filepath.Dir(path))} {
+		if err := os.Chmod(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var had [2]unix.CapUserData
+	if err := unix.Capget(&header, &had[0]); err != nil {
+		t.Fatal(err)
+	}
+	without := had
+	without[0].Effective &^= 1<<unix.CAP_CHOWN | 1<<unix.CAP_DAC_OVERRIDE
+	if err := unix.Capset(&header, &without[0]); err != nil {
+		t.Fatal(err)
+	}
+	n, log := openNotifier(t, FIFO{Path: path, UID: 65534, GID: -1})
+	if err := unix.Capset(&header, &had[0]); err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close(within(t, 20*time.Second))
+	if text := log.String(); strings.Contains(text, "cannot") {
+		t.Errorf("the log complains: %s", text)
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st := info.Sys().(*syscall.Stat_t); st.Uid != 0 {
+		t.Fatalf("the owner is %d: the test has tried nothing", st.Uid)
+	}
+	for uid, want := range map[uint32]bool{65534: true, 65533: false} {
+		cmd := exec.Command("test", "-r", path, "-a", "-w", path)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
+		if err := cmd.Run(); (err == nil) != want {
+			t.Errorf("as user %d, using the pipe: %v, want that it may: %t", uid, err, want)
+		}
+	}
 }
 
 func TestWhatIsNotAPipeOfOursIsLeftAlone(t *testing.T) {

@@ -24,8 +24,11 @@ func Reloading(status string) error {
 	return notify(daemon.SdNotifyReloading, strings.TrimSuffix(daemon.SdNotifyMonotonicUsec(), "\n"), statusLine(status))
 }
 
-// Stopping says that the daemon is about to end.
-func Stopping(status string) error { return notify(daemon.SdNotifyStopping, statusLine(status)) }
+// Stopping says that the daemon is about to end, and how long that takes at most.
+// A service manager that allows less (TimeoutStopSec=) waits for as long.
+func Stopping(status string, within time.Duration) error {
+	return notify(daemon.SdNotifyStopping, statusLine(status), fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", within.Microseconds()))
+}
 
 // Status sets the line that `systemctl status` shows.
 func Status(status string) error { return notify(statusLine(status)) }

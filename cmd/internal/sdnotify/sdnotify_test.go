@@ -51,7 +51,7 @@ func TestTheManagerIsToldInItsOwnWords(t *testing.T) {
 		{"ready", func() error { return Ready("2 instances") }, `READY=1\nSTATUS=2 instances\n`},
 		{"ready, without a status", func() error { return Ready("") }, `READY=1\n`},
 		{"reloading", func() error { return Reloading("reading") }, `RELOADING=1\nMONOTONIC_USEC=[0-9]+\nSTATUS=reading\n`},
-		{"stopping", func() error { return Stopping("handing over") }, `STOPPING=1\nSTATUS=handing over\n`},
+		{"stopping", func() error { return Stopping("handing over", 31*time.Second) }, `STOPPING=1\nSTATUS=handing over\nEXTEND_TIMEOUT_USEC=31000000\n`},
 		{"a status", func() error { return Status("master of 1") }, `STATUS=master of 1\n`},
 		{"a status that would inject a message", func() error { return Status("a\nSTOPPING=1\n b") }, `STATUS=a STOPPING=1 b\n`},
 	} {
@@ -73,7 +73,8 @@ func TestWithoutAManagerNothingHappens(t *testing.T) {
 	if Active() {
 		t.Error("Active is true without a manager")
 	}
-	for _, f := range []func(string) error{Ready, Reloading, Stopping, Status} {
+	stopping := func(status string) error { return Stopping(status, time.Second) }
+	for _, f := range []func(string) error{Ready, Reloading, stopping, Status} {
 		if err := f("x"); err != nil {
 			t.Error(err)
 		}

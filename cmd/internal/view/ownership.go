@@ -64,7 +64,7 @@ func rivalName(r control.Rival) string {
 func (p *printer) ownership(in *control.Instance) {
 	others := rivals(in)
 	for _, r := range others[:min(len(others), maxRivals)] {
-		p.row("contested", p.rival(r), bad)
+		p.row("contested", p.rival(in, r), bad)
 	}
 	if n := len(others) - maxRivals; n > 0 {
 		p.row("", fmt.Sprintf("and by %s more", count(n, "router")), bad)
@@ -97,20 +97,34 @@ func (p *printer) failoverEnd(in *control.Instance) string {
 	return s
 }
 
+// quiet reports whether a rival was not heard when it should have been, if it was
+// still there. Before it is forgotten that has to be so for longer.
+func (p *printer) quiet(in *control.Instance, r control.Rival) bool {
+	interval := in.AdvertInterval.Duration()
+	if !r.Address.IsValid() {
+		interval = 2 * time.Second // as often as it is asked
+	}
+	return !r.LastHeard.IsZero() && p.o.Now.Sub(r.LastHeard) > interval*3/2
+}
+
 // rival says who else is master, or answers for an address.
-func (p *printer) rival(r control.Rival) string {
+func (p *printer) rival(in *control.Instance, r control.Rival) string {
+	is, answers, quiet := "is", "answers", p.quiet(in, r)
+	if quiet {
+		is, answers = "was", "answered"
+	}
 	var s string
 	switch {
 	case r.Address.IsValid():
-		s = fmt.Sprintf("%s is master too, with priority %d", r.Address, r.Priority)
+		s = fmt.Sprintf("%s %s master too, with priority %d", r.Address, is, r.Priority)
 		if r.MAC != "" {
-			s += ", and " + r.MAC + " answers"
+			s += ", and " + r.MAC + " " + answers
 			if r.VIP.IsValid() {
 				s += " for " + r.VIP.String()
 			}
 		}
 	default:
-		s = rivalName(r) + " answers"
+		s = rivalName(r) + " " + answers
 		if r.VIP.IsValid() {
 			s += " for " + r.VIP.String()
 		}
@@ -118,7 +132,10 @@ func (p *printer) rival(r control.Rival) string {
 	if !r.Since.IsZero() {
 		s += fmt.Sprintf(", for %s, since %s", p.since(r.Since), p.stamp(r.Since))
 	}
-	if !r.LastHeard.IsZero() {
+	switch {
+	case quiet:
+		s += fmt.Sprintf("; last heard %s ago: it may be over", p.since(r.LastHeard))
+	case !r.LastHeard.IsZero():
 		s += fmt.Sprintf(", heard %s ago", p.since(r.LastHeard))
 	}
 	return s
@@ -139,6 +156,9 @@ func (p *printer) held(in *control.Instance) string {
 	return s
 }
 
+// leaseOff is why there is no lease if none is wanted.
+const leaseOff = "vip_lease is off"
+
 // lease says what becomes of the addresses when the process dies.
 func (p *printer) lease(l *control.Lease) {
 	if l == nil {
@@ -155,7 +175,7 @@ func (p *printer) lease(l *control.Lease) {
 	}
 	if l.Off != "" {
 		s += " (" + l.Off + ")"
-		if l.Length > 0 { // of some of them only
+		if l.Off != leaseOff {
 			st = alert
 		}
 	}

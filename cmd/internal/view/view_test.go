@@ -113,6 +113,14 @@ func owner() control.Instance {
 	return in
 }
 
+// lateContest returns a master that has not heard its rivals for a moment.
+func lateContest() control.Instance {
+	in := contestedMaster()
+	in.Contested[0].LastHeard = ago(in.AdvertInterval.Duration() * 2)
+	in.Contested[2].LastHeard = ago(4 * time.Second)
+	return in
+}
+
 // contestedMaster returns one that two others contest, one of which is only seen
 // to answer for an address.
 func contestedMaster() control.Instance {
@@ -184,6 +192,7 @@ func robbed() control.Instance {
 	in := master()
 	in.Name, in.History = "VI_ROBBED", nil
 	in.Contested = []control.Rival{{MAC: "02:00:00:00:00:99", VIP: netip.MustParseAddr("192.0.2.11"), Since: ago(2 * time.Second), LastHeard: ago(time.Second)}}
+	in.Lease = &control.Lease{Off: "IPv4 addresses on eth0.100 get none, as promote_secondaries is off there and cannot be set (read-only file system)"}
 	return in
 }
 
@@ -224,6 +233,7 @@ func TestStatusReadsAsInTheGoldenFiles(t *testing.T) {
 	}{
 		{"a contested master", control.Status{Daemon: paused, Instances: []control.Instance{contestedMaster()}}, Options{}},
 		{"who has the addresses when", control.Status{Daemon: paused, Instances: []control.Instance{contestedMaster(), robbed(), handingOver(), yielded(), held(), heldAlone()}}, Options{}},
+		{"a contest that may be over", control.Status{Daemon: daemon(), Instances: []control.Instance{lateContest()}}, Options{}},
 		{"a contested master in colour", control.Status{Daemon: daemon(), Instances: []control.Instance{contestedMaster(), yielded()}}, Options{Color: true}},
 		{"a contested master on a narrow terminal", control.Status{Daemon: daemon(), Instances: []control.Instance{contestedMaster()}}, Options{Width: 72}},
 		{"no instance", control.Status{Daemon: daemon()}, Options{}},
