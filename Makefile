@@ -11,10 +11,15 @@ ARGS     ?=
 TEST_PACKAGES := keepalived frr tcpdump tshark nftables iputils-arping iproute2 procps psmisc curl gcc libc6-dev
 
 .DEFAULT_GOAL := help
-.PHONY: build demo test lint mutants bench reliability fuzz sim help clean
+.PHONY: build packages demo test test-vlan lint mutants bench reliability fuzz sim help clean
 
 build: ## build bin/vipd, static
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/vipd ./cmd/vipd
+
+# Its version is git's, too, unless one is given.
+packages: ## .deb and .rpm for amd64 and arm64, in dist/ (VERSION=1.2.3 if git is not to say it)
+	@rm -f dist/vipd_*.deb dist/vipd-*.rpm
+	$(GO) run ./cmd/vipd/packaging $(if $(filter-out file,$(origin VERSION)),-version '$(VERSION)')
 
 demo: build ## two routers and a client on this machine (needs root; ARGS="--advert-int 0.1")
 	bin/vipd demo $(ARGS)
@@ -50,6 +55,14 @@ test: ## all tests with the race detector (as root also those against keepalived
 	$(GO) test $$race -p 1 -timeout 8m -skip '$(MINUTE)' $$(echo "$$all" | grep -E '$(ALONE)') || status=1; \
 	exit $$status
 
+# Machines under QEMU, without KVM, and what looks at packages.
+VLAN_PACKAGES := qemu-system-x86 qemu-utils qemu-user-static mmdebstrap lintian rpm buildah man-db mandoc
+
+test-vlan: packages ## the packages, looked at, and then installed on two machines with VLANs (needs root; ARGS are vlanlab's)
+	@.ci/packages $(VLAN_PACKAGES)
+	$(GO) test -count=1 -timeout 20m ./cmd/vipd/packaging -args -packages $(CURDIR)/dist
+	$(GO) run ./cmd/internal/vlanlab --deb dist/vipd_*_amd64.deb $(ARGS)
+
 lint: ## gofmt, vet, staticcheck with all checks, go.mod, shellcheck
 	@.ci/packages shellcheck
 	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "not formatted (gofmt -w):"; echo "$$unformatted"; exit 1; }
@@ -83,7 +96,7 @@ fuzz: ## every fuzz target for FUZZTIME (10s) each
 	done
 
 clean: ## remove what build made
-	rm -rf bin
+	rm -rf bin dist
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -61,7 +61,7 @@ func beHost(dir string) error {
 		return err
 	}
 	// This machine may have a systemd, and may have keepalived masked.
-	for _, name := range []string{"/usr/bin/systemctl", filepath.Join(unitDir, "keepalived.service"), filepath.Join(wantsDir, "keepalived.service")} {
+	for _, name := range []string{"/usr/bin/systemctl", "/usr/bin/apt", filepath.Join(unitDir, "keepalived.service"), filepath.Join(wantsDir, "keepalived.service")} {
 		if err := os.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
@@ -69,8 +69,10 @@ func beHost(dir string) error {
 	if err := os.MkdirAll(unitDir, 0o755); err != nil {
 		return err
 	}
-	if err := os.Symlink(self, "/usr/bin/systemctl"); err != nil {
-		return err
+	for _, name := range []string{"/usr/bin/systemctl", "/usr/bin/apt"} {
+		if err := os.Symlink(self, name); err != nil {
+			return err
+		}
 	}
 	if err := os.WriteFile(filepath.Join(dir, "ready"), nil, 0o644); err != nil {
 		return err
@@ -87,7 +89,7 @@ type host struct {
 	*netiftest.Node
 	t    *testing.T
 	addr netip.Addr
-	dir  string // where its administrator is: with bin/vipd and examples/
+	dir  string // where its administrator is, and has the package
 	pid  int    // of its first process
 }
 
@@ -137,7 +139,7 @@ func newHost(t *testing.T, node *netiftest.Node, addr netip.Addr) *host {
 // sh runs a command on the host, as root in a shell, and returns what it says.
 func (h *host) sh(line string) (string, error) {
 	c := h.Command(context.WithoutCancel(h.t.Context()), "nsenter", "--target", strconv.Itoa(h.pid), "--pid", "--mount", "sh", "-c", "cd "+h.dir+" && "+line)
-	// GORACE is for systemctl, which is this binary.
+	// GORACE is for systemctl and apt, which are this binary.
 	c.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8", "GORACE=" + os.Getenv("GORACE")}
 	out, err := c.CombinedOutput()
 	return string(out), err

@@ -14,9 +14,10 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "host:", beHost(dir))
 		os.Exit(1)
 	}
-	if filepath.Base(os.Args[0]) == "systemctl" {
-		if err := systemctl(os.Args[1:]); err != nil {
-			fmt.Fprintln(os.Stderr, "systemctl:", err)
+	as := map[string]func([]string) error{"systemctl": systemctl, "apt": apt}
+	if name := filepath.Base(os.Args[0]); as[name] != nil {
+		if err := as[name](os.Args[1:]); err != nil {
+			fmt.Fprintln(os.Stderr, name+":", err)
 			os.Exit(1)
 		}
 		return

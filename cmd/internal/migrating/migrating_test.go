@@ -22,10 +22,16 @@ const (
 	// a backup waits for its master.
 	interval = time.Second
 	settled  = 4 * time.Second
-	// keepalivedUnit and vipdUnit are what the services are started by.
+	// keepalivedUnit is what keepalived is started by, and vipdUnit what is in the
+	// package of vipd for that.
 	keepalivedUnit = packageDir + "/keepalived.service"
-	vipdUnit       = "../../../examples/vipd.service"
+	vipdUnit       = "../../vipd/packaging/vipd.service"
+	// vipdPackage stands for the package.
+	vipdPackage = "vipd_0_amd64.deb"
 )
+
+// dropIn is how the document has the service read keepalived's file.
+const dropIn = `printf '[Service]\nExecStart=\nExecStart=/usr/bin/vipd run -f /etc/keepalived/keepalived.conf\n' >/etc/systemd/system/vipd.service.d/keepalived.conf`
 
 // notifyScript records each call.
 const notifyScript = "#!/bin/sh\necho \"$1\" >>/run/notified\n"
@@ -70,8 +76,8 @@ func newPair(t *testing.T, conf string) *pair {
 		h.write("/etc/keepalived/keepalived.conf", text, 0o644)
 		h.write("/etc/keepalived/notify.sh", notifyScript, 0o755)
 		h.write("/run/web-is-up", "", 0o644)
-		h.copyTo("bin/vipd", rig.BuildVIPD(t), 0o755)
-		h.copyTo("examples/vipd.service", vipdUnit, 0o644)
+		h.copyTo(vipdPackage+"/usr/bin/vipd", rig.BuildVIPD(t), 0o755)
+		h.copyTo(vipdPackage+packageDir+"/vipd.service", vipdUnit, 0o644)
 	}
 	p.ping, err = node("client", "192.0.2.9/24").Ping(t.Context(), netiftest.PingConfig{Target: vips[1], Interval: pingInterval})
 	check(t, err)
@@ -198,7 +204,7 @@ func TestAPairOfKeepalivedBecomesAPairOfVipd(t *testing.T) {
 	// Before
 	since := time.Now()
 	for _, h := range []*host{r1, r2} {
-		g.follow(h, "install -m 755 bin/vipd /usr/bin/vipd")
+		g.follow(h, "apt install ./vipd_*_amd64.deb")
 	}
 	g.follow(r2, "vipd check -f /etc/keepalived/keepalived.conf")
 	g.follow(r1, "vipd check -f /etc/keepalived/keepalived.conf")
@@ -206,7 +212,8 @@ func TestAPairOfKeepalivedBecomesAPairOfVipd(t *testing.T) {
 
 	// Step 1
 	since = time.Now()
-	g.follow(r2, "sed 's|/etc/vipd/vipd.yaml|/etc/keepalived/keepalived.conf|' examples/vipd.service >/etc/systemd/system/vipd.service")
+	g.follow(r2, "mkdir -p /etc/systemd/system/vipd.service.d")
+	g.follow(r2, dropIn)
 	g.follow(r2, "systemctl daemon-reload")
 	g.follow(r2, "systemctl disable --now keepalived")
 	g.follow(r2, "ip -4 -brief address show dev eth0")
@@ -249,7 +256,8 @@ func TestAPairOfKeepalivedBecomesAPairOfVipd(t *testing.T) {
 
 	// Step 3
 	since = time.Now()
-	g.follow(r1, "sed 's|/etc/vipd/vipd.yaml|/etc/keepalived/keepalived.conf|' examples/vipd.service >/etc/systemd/system/vipd.service")
+	g.follow(r1, "mkdir -p /etc/systemd/system/vipd.service.d")
+	g.follow(r1, dropIn)
 	g.follow(r1, "systemctl daemon-reload")
 	g.follow(r1, "systemctl disable keepalived")
 	g.follow(r1, "ip -4 -brief address show dev eth0")

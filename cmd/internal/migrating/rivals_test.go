@@ -52,8 +52,8 @@ func TestVipdDoesNotStartBesideAKeepalived(t *testing.T) {
 			limited := rig.WithWrapper(t, "setpriv", "--bounding-set=-all,+net_admin,+net_raw", "--")
 			for name, opts := range map[string][]rig.Option{"as root": nil, "as a service": {limited}} {
 				v := rig.StartVIPD(t, node, routerYAML(52), opts...)
-				if code := v.WaitExit(t, patience); code != 1 {
-					t.Errorf("%s: it ended with %d, want 1", name, code)
+				if code := v.WaitExit(t, patience); code != 2 {
+					t.Errorf("%s: it ended with %d, want 2", name, code)
 				}
 				for _, want := range []string{"keepalived (process id ", "stop it first", "--beside-keepalived"} {
 					if !strings.Contains(v.Log(), want) {

@@ -68,18 +68,63 @@ type service string
 func (s service) wanted() string         { return filepath.Join(wantsDir, string(s)+".service") }
 func (s service) state(as string) string { return filepath.Join(unitState, string(s)+as) }
 
-// unit returns the text of the unit.
+// unit returns the text of the unit, and of its drop-ins.
 func (s service) unit() (string, error) {
 	for _, dir := range []string{unitDir, packageDir} {
 		raw, err := os.ReadFile(filepath.Join(dir, string(s)+".service"))
-		if err == nil && len(raw) == 0 {
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return "", err
+		}
+		if len(raw) == 0 {
 			return "", fmt.Errorf("%s is masked", s)
 		}
-		if !errors.Is(err, fs.ErrNotExist) {
-			return string(raw), err
+		dropIns, err := filepath.Glob(filepath.Join(unitDir, string(s)+".service.d", "*.conf"))
+		if err != nil {
+			return "", err
 		}
+		for _, file := range dropIns {
+			more, err := os.ReadFile(file)
+			if err != nil {
+				return "", err
+			}
+			raw = append(append(raw, '\n'), more...)
+		}
+		return string(raw), nil
 	}
 	return "", fmt.Errorf("there is no %s", s)
+}
+
+// apt stands for apt. It knows how to install a package, which is a directory that
+// has the files as they are to be from the root.
+func apt(args []string) error {
+	if len(args) != 2 || args[0] != "install" {
+		return fmt.Errorf("not understood: %q", args)
+	}
+	return filepath.WalkDir(args[1], func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(args[1], path)
+		if err != nil {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		to := filepath.Join("/", name)
+		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+			return err
+		}
+		return os.WriteFile(to, data, info.Mode())
+	})
 }
 
 func (s service) enable() error {
@@ -183,17 +228,18 @@ func (s service) start() error {
 // command returns the command line of a unit, with no more capabilities than the
 // unit allows.
 func command(unit string) []string {
-	var argv []string
+	var limits, argv []string
 	for line := range strings.Lines(unit) {
 		key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
 		switch key {
 		case "ExecStart":
-			argv = append(argv, strings.Fields(value)...)
+			argv = strings.Fields(value) // an empty one takes those before it away
 		case "CapabilityBoundingSet":
 			value = strings.ReplaceAll(strings.ToLower(value), "cap_", "+")
-			argv = append([]string{"setpriv", "--bounding-set=-all," + strings.Join(strings.Fields(value), ","), "--"}, argv...)
+			limits = []string{"setpriv", "--bounding-set=-all," + strings.Join(strings.Fields(value), ","), "--"}
 		}
 	}
+	argv = append(limits, argv...)
 	for i, a := range argv {
 		if a == "$DAEMON_ARGS" { // of keepalived, from a file for the administrator
 			argv[i] = "--log-console"
