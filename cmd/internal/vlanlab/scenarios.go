@@ -65,6 +65,7 @@ func vipdFaulted(p pair) bool { return p.faulted == vipd && p.peer == vipd }
 // each other.
 func scenarios() []scenario {
 	quick := func() plan { p := basic(); p.interval = 100 * time.Millisecond; return p }
+	slow := func() plan { p := basic(); p.interval = 2 * time.Second; return p }
 	six := func() plan { p := basic(); p.instances = []instance{six100(), six200()}; return p }
 	checked := func() plan { p := basic(); p.script = true; return p }
 	weighed := func() plan { p := checked(); p.weight = low - high - 10; return p }
@@ -164,6 +165,10 @@ func scenarios() []scenario {
 		{
 			name: "pause-100ms", title: "the hypervisor holds the machine up, adverts every 100 ms",
 			plan: quick, happen: pause, promise: pausedQuick,
+		},
+		{
+			name: "kill-2s", title: "`systemctl kill -s KILL`, adverts every 2 s: an emulated machine starts vipd in time",
+			plan: slow, happen: kill, promise: crash, pairs: vipdFaulted,
 		},
 		{
 			name: "stop-ipv6", title: "`systemctl stop`, IPv6 alone on both VLANs",
@@ -305,9 +310,10 @@ func kill(ctx context.Context, s *stand, r *round) error {
 			return err
 		}
 		r.note("started again after %.1f s", away.Seconds())
-		// Within three intervals of its last advertisement it goes on; it was up to one
-		// old, and the emulated machine needs a moment until systemd knows.
-		if away > 2*s.plan.interval-300*time.Millisecond {
+		// The last advertisement was up to one interval old, and the leases are renewed
+		// up to one after it: of the three, one is sure to be left. It takes an emulated
+		// machine a moment, too, until systemd knows that the daemon has died.
+		if away > s.plan.interval-300*time.Millisecond {
 			late := dead(r.pair, s.plan)
 			r.promise = &late
 		}
