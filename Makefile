@@ -8,7 +8,7 @@ ARGS     ?=
 # What `make test` as root installs when it is missing: the peers that vipd is
 # compared with, the tools that look at the wire and the host, and the C
 # compiler that the race detector needs.
-TEST_PACKAGES := keepalived frr tcpdump tshark nftables iputils-arping iproute2 procps psmisc curl gcc libc6-dev
+TEST_PACKAGES := keepalived frr tcpdump tshark nftables iputils-arping iproute2 procps psmisc curl systemd gcc libc6-dev
 
 .DEFAULT_GOAL := help
 .PHONY: build packages demo test test-vlan lint mutants bench reliability fuzz sim help clean
@@ -56,7 +56,7 @@ test: ## all tests with the race detector (as root also those against keepalived
 	exit $$status
 
 # Machines under QEMU, without KVM, and what looks at packages.
-VLAN_PACKAGES := qemu-system-x86 qemu-utils qemu-user-static mmdebstrap lintian rpm buildah man-db mandoc
+VLAN_PACKAGES := qemu-system-x86 qemu-utils qemu-user-static mmdebstrap e2fsprogs lintian rpm buildah man-db mandoc
 
 test-vlan: packages ## the packages, looked at, and then installed on two machines with VLANs (needs root; ARGS are vlanlab's)
 	@.ci/packages $(VLAN_PACKAGES)

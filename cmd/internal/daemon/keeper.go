@@ -417,6 +417,7 @@ func (k *keeper) reform(inst *instance, s *settings) {
 		if !ok || !p.ours || as == p.as || slices.Contains(h.leaving, a) {
 			continue
 		}
+		k.alive()
 		old, fresh := []netif.Address{k.where(h, p.as)}, []netif.Address{h.withLifetime(a, as, h.age())}
 		before := time.Now()
 		add := func(addrs []netif.Address) []netif.Result { return k.table.AddIf(addrs, h.mayAdd) }

@@ -28,7 +28,8 @@ func describe() report {
 	r := report{Host: "unknown", CPUs: runtime.NumCPU(), Versions: make(map[string]string), Command: os.Args}
 	var u unix.Utsname
 	if unix.Uname(&u) == nil {
-		r.Host = unix.ByteSliceToString(u.Release[:])
+		// What follows the number is the name of somebody's own build.
+		r.Host, _, _ = strings.Cut(unix.ByteSliceToString(u.Release[:]), "-")
 	}
 	return r
 }

@@ -264,11 +264,18 @@ func newHostWithServices(t *testing.T) *hostWithServices {
 			t.Fatal(err)
 		}
 	}
-	// As systemctl, for the units that are files here: NAME.pid.
+	// As systemctl, for the units that are files here: NAME.pid, and NAME.start with
+	// the command line that the unit has now.
 	program("systemctl", `cd `+h.dir+` || exit 1
 case $1 in
 list-units) for f in *.pid; do [ -e "$f" ] && echo "${f%.pid} loaded active running Something"; done; exit 0 ;;
-show) for unit do :; done; cat "$unit.pid" ;;
+show)
+	for unit do :; done
+	case $3 in
+	ExecStart) [ ! -e "$unit.start" ] || echo "{ path=/usr/bin/vipd ; argv[]=$(cat "$unit.start") ; ignore_errors=no ; pid=0 }" ;;
+	*) cat "$unit.pid" ;;
+	esac
+	;;
 restart) echo "restart $2" >>log; [ ! -e "$2.fails" ] ;;
 *) echo "unexpected: $*" >>log ;;
 esac
@@ -402,6 +409,30 @@ func TestAServiceWhoseConfigurationIsRefusedGoesOnAndTheOthersAreRestarted(t *te
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
 	for _, want := range []string{"vipd.service was NOT restarted", "bad.yaml:1:1: it is bad", "vipd check -f /etc/bad.yaml", "systemctl restart vipd.service"} {
+		if !strings.Contains(said, want) {
+			t.Errorf("it does not say %q:\n%s", want, said)
+		}
+	}
+}
+
+func TestAServiceWhoseCommandLineWasChangedIsLeftToWhoeverDidThat(t *testing.T) {
+	h := newHostWithServices(t)
+	for unit, start := range map[string]string{
+		"vipd.service":   "vipd run -f /etc/keepalived/keepalived.conf",
+		"vipd@b.service": "vipd run -f /etc/vipd/b.yaml",
+		"vipd@c.service": "vipd run -f $CONFIG",
+	} {
+		h.service(t, unit, filepath.Join(h.dir, "vipd"), "run", "-f", "/etc/vipd/b.yaml")
+		if err := os.WriteFile(filepath.Join(h.dir, unit+".start"), []byte(filepath.Join(h.dir, start)), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, said := h.run(t)
+	want := []string{"vipd check --json -f /etc/vipd/b.yaml", "restart vipd@b.service", "vipd check --json -f /etc/vipd/b.yaml", "restart vipd@c.service"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+	for _, want := range []string{"vipd.service was NOT restarted", "vipd run -f /etc/keepalived/keepalived.conf"} {
 		if !strings.Contains(said, want) {
 			t.Errorf("it does not say %q:\n%s", want, said)
 		}
