@@ -47,7 +47,9 @@ func leased(lease time.Duration) []netif.Address {
 	return list
 }
 
-// settled waits until duplicate address detection has ended.
+// settled waits until duplicate address detection has ended, and until every IPv6
+// address has its local route: the kernel makes both in a worker of its own, after
+// it has said that the address was added, even without detection (addrconf_dad_work).
 func settled(t *testing.T, n *netiftest.Node) {
 	t.Helper()
 	w := watch(t, n, netif.Watch)
@@ -59,6 +61,23 @@ func settled(t *testing.T, n *netiftest.Node) {
 		}
 		return true
 	})
+	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		addrs, err := n.Netlink().AddrList(nil, netlink.FAMILY_V6)
+		check(t, err)
+		routes, err := n.Netlink().RouteListFiltered(netlink.FAMILY_V6, &netlink.Route{Table: unix.RT_TABLE_LOCAL}, netlink.RT_FILTER_TABLE)
+		check(t, err)
+		missing := slices.DeleteFunc(addrs, func(a netlink.Addr) bool {
+			return slices.ContainsFunc(routes, func(r netlink.Route) bool {
+				return r.Type == unix.RTN_LOCAL && r.Dst != nil && r.Dst.IP.Equal(a.IP)
+			})
+		})
+		if len(missing) == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("no local route for %v", missing)
+		}
+	}
 }
 
 // everything describes all addresses, in the kernel's order, and all routes. What
@@ -198,6 +217,7 @@ func TestALeaseGivenToAPermanentAddressLeavesTheRoutesOfTheHost(t *testing.T) {
 		{Prefix: prefix("fd01::10/64"), Interface: "eth0"}, // alone in its prefix
 	}
 	checkResults(t, h.Add(vips))
+	settled(t, n)
 	reached := func(when string, list ...string) {
 		t.Helper()
 		for _, a := range list {
