@@ -26,17 +26,31 @@ const envInside = "NETIFTEST_INSIDE"
 //
 // If namespaces cannot be made, the tests run all the same, and those that call
 // [Require] say so.
-func Main(m interface{ Run() int }) {
+func Main(m interface{ Run() int }) { os.Exit(Tests(m)) }
+
+// Tests is [Main] for a TestMain that has something left to do: it returns the
+// exit code, inside the namespaces as well as in the process that made them.
+//
+// Tests that fail while the machine stands still, as a virtual machine does whose
+// processors are given to another, run again, and that is said.
+func Tests(m interface{ Run() int }) int {
+	return inside(m, func() (int, error) { return patiently(reexec, watchMachine, os.Stderr) })
+}
+
+// Run is [Tests] for a program: what it returns is final.
+func Run(m interface{ Run() int }) int { return inside(m, reexec) }
+
+func inside(m interface{ Run() int }, reexec func() (int, error)) int {
 	if _, inside := os.LookupEnv(envInside); inside {
 		prepare()
-		os.Exit(m.Run())
+		return m.Run()
 	}
 	code, err := reexec()
 	if err != nil {
 		_ = os.Setenv(envInside, err.Error())
 		code = m.Run()
 	}
-	os.Exit(code)
+	return code
 }
 
 // reexec runs this program again in namespaces of its own and returns its exit

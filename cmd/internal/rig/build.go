@@ -25,15 +25,19 @@ const (
 	parallel = "24"
 )
 
-// Main is for TestMain, in place of netiftest.Main, which it calls. It builds
-// vipd. Unless the command line says otherwise (-parallel), more parallel tests
+// Main is for TestMain, in place of netiftest.Main. It builds vipd. Unless the command line says otherwise (-parallel), more parallel tests
 // run at once than there are processors.
 func Main(m interface{ Run() int }) {
+	_, inside := os.LookupEnv(envBuilds)
 	if err := prepare(); err != nil {
 		fmt.Fprintln(os.Stderr, "rig:", err)
 		os.Exit(2)
 	}
-	netiftest.Main(tidy{m})
+	code := netiftest.Tests(m)
+	if !inside {
+		_ = os.RemoveAll(os.Getenv(envBuilds))
+	}
+	os.Exit(code)
 }
 
 // prepare does once what netiftest.Main, which runs this program a second time,
@@ -62,15 +66,6 @@ func prepare() error {
 		}
 	}
 	return os.Setenv(envBuilds, dir)
-}
-
-// tidy runs tests and removes what was built for them.
-type tidy struct{ tests interface{ Run() int } }
-
-// Run runs the tests.
-func (t tidy) Run() int {
-	defer os.RemoveAll(os.Getenv(envBuilds))
-	return t.tests.Run()
 }
 
 // BuildVIPD returns the path of a vipd built from this tree.
