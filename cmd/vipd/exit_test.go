@@ -16,9 +16,9 @@ func TestADaemonThatIsInTheWayIsNoFailureToTryAgain(t *testing.T) {
 		err              error
 		want, keepalived int
 	}{
-		{"a keepalived", &daemon.RivalError{}, exitUsage, keepalivedFailed},
-		{"a vipd with the run directory", &control.LockedError{}, exitUsage, keepalivedFailed},
-		{"a vipd with the virtual router", fmt.Errorf("starting: %w", &control.ClaimedError{}), exitUsage, keepalivedFailed},
+		{"a keepalived", &daemon.RivalError{}, exitUsage, keepalivedRefused},
+		{"a vipd with the run directory", &control.LockedError{}, exitUsage, keepalivedRefused},
+		{"a vipd with the virtual router", fmt.Errorf("starting: %w", &control.ClaimedError{}), exitUsage, keepalivedRefused},
 		{"a missing capability", &daemon.CapabilityError{}, exitPermission, keepalivedPermission},
 		{"a failure", errors.New("no memory"), exitNo, keepalivedFailed},
 	} {

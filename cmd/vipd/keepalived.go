@@ -73,6 +73,8 @@ type keepalivedFindings struct {
 	// Insecure is set when somebody else than root could change what runs as
 	// root.
 	Insecure bool
+	// Runs says that the daemon runs with it, be it with mistakes.
+	Runs bool
 }
 
 // Exit codes in keepalived's manner. Those of --config-test are keepalived's as
@@ -80,8 +82,8 @@ type keepalivedFindings struct {
 // a good one; and it complains about every script without
 // enable_script_security, where vipd complains about scripts that are unsafe.
 const (
-	keepalivedFailed     = 1 // as for wrong usage
-	keepalivedBadConfig  = 2 // it cannot run
+	keepalivedFailed     = 1 // it may go better the next time
+	keepalivedRefused    = 2 // wrong usage or configuration, or another daemon in the way
 	keepalivedPermission = 4 // it may not run
 	keepalivedNoConfig   = 6 // there is nothing to run
 
@@ -122,7 +124,7 @@ func keepalivedMain(ctx context.Context, name string, args []string, stdout, std
 			say("%s", strings.TrimSuffix(line, "\n"))
 		}
 		say("%s --help lists the options", name)
-		return keepalivedFailed
+		return keepalivedRefused
 	}
 	switch call.mode {
 	case keepalivedVersion:
@@ -142,8 +144,11 @@ func keepalivedMain(ctx context.Context, name string, args []string, stdout, std
 		say("%v", err)
 		return keepalivedFailed
 	}
-	if call.mode == keepalivedTest {
+	switch call.mode {
+	case keepalivedTest:
 		return call.test(stderr, say, hooks)
+	case keepalivedCanStart:
+		return call.canStart(say, hooks)
 	}
 	if err := call.run(ctx, stderr, hooks); err != nil {
 		// What is in a log that goes to the same place has been said.
@@ -165,12 +170,9 @@ func keepalivedExit(file string, err error) int {
 	if _, missing := os.Stat(file); errors.Is(missing, fs.ErrNotExist) {
 		return keepalivedNoConfig
 	}
-	if inTheWay(err) {
-		return keepalivedFailed
-	}
 	switch exitCode(err) {
 	case exitUsage:
-		return keepalivedBadConfig
+		return keepalivedRefused
 	case exitPermission:
 		return keepalivedPermission
 	}
@@ -241,6 +243,21 @@ func (c *keepalivedCall) test(stderr io.Writer, say func(string, ...any), hooks 
 	return exitOK
 }
 
+// canStart is --can-start. Mistakes with which the daemon runs nevertheless are not
+// told.
+func (c *keepalivedCall) canStart(say func(string, ...any), hooks keepalivedHooks) int {
+	findings := hooks.check(&c.keepalivedOptions)
+	if findings.Runs {
+		return exitOK
+	}
+	for _, d := range findings.Diagnostics {
+		if d.Severity == config.Error {
+			say("%v", d)
+		}
+	}
+	return keepalivedExit(c.File, &exitError{code: exitUsage})
+}
+
 // readable returns why a file cannot be read, or nil. A pipe is not opened only
 // to be closed again: whoever writes into it would be gone.
 func readable(file string) error {
@@ -274,6 +291,7 @@ func checkKeepalived(o *keepalivedOptions) keepalivedFindings {
 		})
 		return found
 	}
+	found.Runs = true
 	found.Diagnostics = append(found.Diagnostics, cfg.CheckSystem(host)...)
 	for _, d := range daemon.Inspect(cfg) {
 		found.Diagnostics = append(found.Diagnostics, d)
@@ -293,7 +311,7 @@ func (c *keepalivedCall) run(ctx context.Context, stderr io.Writer, hooks keepal
 	if parent == nil {
 		for _, file := range []string{c.pidFile, c.vrrpPID} {
 			if pid, what := runningProcess(file); pid != 0 {
-				return fmt.Errorf("it is running already: %s names the %s with process id %d", file, what, pid)
+				return &exitError{exitUsage, fmt.Errorf("it is running already: %s names the %s with process id %d", file, what, pid)}
 			}
 		}
 		if !c.foreground {

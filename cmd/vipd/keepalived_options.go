@@ -14,11 +14,12 @@ import (
 type keepalivedMode uint8
 
 const (
-	keepalivedRun     keepalivedMode = iota
-	keepalivedTest                   // -t
-	keepalivedVersion                // -v
-	keepalivedHelp                   // -h
-	keepalivedSignal                 // --signum
+	keepalivedRun      keepalivedMode = iota
+	keepalivedTest                    // -t
+	keepalivedVersion                 // -v
+	keepalivedHelp                    // -h
+	keepalivedSignal                  // --signum
+	keepalivedCanStart                // --can-start
 )
 
 // A keepalivedCall is a command line in keepalived's manner, read.
@@ -141,6 +142,7 @@ func keepalivedTable() []keepalivedOption {
 			c.mode, c.testLog = keepalivedTest, arg
 			return nil
 		}},
+		{0, "can-start", nothing, "say whether the daemon would start with the other options", flagged(func(c *keepalivedCall) { c.mode = keepalivedCanStart })},
 		{'v', "version", nothing, "print the version", func(c *keepalivedCall, _ string) error { c.mode = keepalivedVersion; return errStop }},
 		{'h', "help", nothing, "print this", func(c *keepalivedCall, _ string) error { c.mode = keepalivedHelp; return errStop }},
 

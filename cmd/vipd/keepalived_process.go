@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -20,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"vipd/cmd/internal/legacy"
+	"vipd/cmd/internal/sdnotify"
 )
 
 // The default PID files. keepalived has one for each of its processes; vipd is
@@ -173,7 +175,9 @@ func background(ctx context.Context, stderr io.Writer) error {
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Args = os.Args
 	cmd.ExtraFiles = []*os.File{w}
-	cmd.Env = append(os.Environ(), readyEnv+"=3")
+	// A watchdog of the service manager is then the daemon's (sd_watchdog_enabled(3)).
+	env := slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, "WATCHDOG_PID=") })
+	cmd.Env = append(env, readyEnv+"=3")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	err = cmd.Start()
 	_ = w.Close()
@@ -190,6 +194,11 @@ func background(ctx context.Context, stderr io.Writer) error {
 	switch {
 	case runs:
 		_, _ = stderr.Write(before)
+		// To a service manager that waits for this one it would be a daemon that has
+		// ended before it was ready, and the other one nobody's.
+		if err := sdnotify.MainProcess(cmd.Process.Pid); err != nil {
+			_, _ = fmt.Fprintln(stderr, err)
+		}
 		return nil
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return fmt.Errorf("process %d in the background has not said within %v that it runs; it may still start", cmd.Process.Pid, readyTimeout)

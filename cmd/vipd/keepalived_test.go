@@ -128,8 +128,8 @@ func TestAWrongCommandLineIsRefusedByTheNameOfTheOption(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, stderr, code := asKeepalived(t, keepalivedHooks{}, strings.Fields(tt.args)...)
-			if code != 1 {
-				t.Errorf("the exit code is %d, want 1", code)
+			if code != keepalivedRefused {
+				t.Errorf("the exit code is %d, want %d", code, keepalivedRefused)
 			}
 			for _, want := range tt.want {
 				if !strings.Contains(stderr, "keepalived: "+want) && !strings.Contains(stderr, want) {
@@ -299,7 +299,35 @@ vrrp_instance:
 	}
 }
 
-func TestWhatCannotRunEndsAsKeepalivedDoes(t *testing.T) {
+func TestWhetherItCanStartIsTheAnswerOfAStart(t *testing.T) {
+	const instance = "vrrp_instance VI_1 {\n  interface absent0\n  virtual_router_id 51\n%s  virtual_ipaddress { 192.0.2.10/24 }\n}\n"
+	for _, tt := range []struct {
+		name, file, args string
+		code             int
+		says             string // empty: nothing
+	}{
+		{"a configuration without a mistake", write(t, "good.conf", fmt.Sprintf(instance, "")), "-nlD", 0, ""},
+		{"a mistake with which it runs", write(t, "lenient.conf", fmt.Sprintf(instance, "  nonsense 3\n")), "-nlD", 0, ""},
+		{"a line for another host", write(t, "ids.conf", fmt.Sprintf(instance, "@left priority 100\n")), "-nilleft", 0, ""},
+		{"a mistake with which it does not", write(t, "bad.conf", strings.Replace(instance, "51\n%s", "", 1)), "-nlD", 2, "bad.conf:"},
+		{"a configuration with nothing to run", write(t, "vipd.yaml", "nonsense: {}\n"), "-nlD", 2, "nonsense"},
+		{"no configuration", filepath.Join(t.TempDir(), "missing.conf"), "-nlD", 6, "missing.conf"},
+		{"wrong usage", os.DevNull, "-nZ", 2, "unknown option -Z"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			hooks := keepalivedHooks{check: checkKeepalived, run: func(context.Context, *keepalivedOptions) error {
+				t.Error("it is started")
+				return nil
+			}}
+			_, stderr, code := asKeepalived(t, hooks, "--can-start", tt.args, "-f", tt.file)
+			if code != tt.code || !strings.Contains(stderr, tt.says) || (tt.says == "") != (stderr == "") {
+				t.Errorf("exit code %d, want %d; it says %q", code, tt.code, stderr)
+			}
+		})
+	}
+}
+
+func TestWhatCannotRunSaysWhyInItsExitCode(t *testing.T) {
 	file := write(t, "keepalived.conf", "")
 	for _, tt := range []struct {
 		name string
@@ -380,7 +408,7 @@ func TestAPIDFileStopsASecondOneOnlyWhileTheFirstRuns(t *testing.T) {
 			hooks := keepalivedHooks{run: func(context.Context, *keepalivedOptions) error { ran = true; return nil }}
 			file := write(t, "pid", tt.content)
 			_, stderr, code := asKeepalived(t, hooks, "-n", "-G", "-f", "/dev/null", "-p", file, "-r", filepath.Join(dir, "r"))
-			if ran == tt.running || (code != 0) != tt.running || tt.running && !strings.Contains(stderr, "it is running already") {
+			if ran == tt.running || (code == keepalivedRefused) != tt.running || tt.running && !strings.Contains(stderr, "it is running already") {
 				t.Errorf("ran %t with exit code %d: %s", ran, code, stderr)
 			}
 		})
@@ -425,7 +453,7 @@ func TestKeepalivedChild(t *testing.T) {
 		stdin, _ := os.Readlink("/proc/self/fd/0")
 		stderr, _ := os.Readlink("/proc/self/fd/2")
 		_, inherited := os.LookupEnv(readyEnv)
-		o.Logger.Info("it runs", "cwd", cwd, "leader", int(sid) == os.Getpid(), "stdin", stdin, "stderr", stderr, "inherited", inherited)
+		o.Logger.Info("it runs", "cwd", cwd, "leader", int(sid) == os.Getpid(), "stdin", stdin, "stderr", stderr, "inherited", inherited, "watchdog", os.Getenv("WATCHDOG_PID"))
 		o.Ready()
 		<-ctx.Done()
 		return nil
@@ -485,6 +513,56 @@ func TestInTheBackgroundItRunsBeforeTheCommandReturns(t *testing.T) {
 		_, p := os.Stat(filepath.Join(dir, "pid"))
 		_, r := os.Stat(filepath.Join(dir, "vrrp.pid"))
 		return errors.Is(p, fs.ErrNotExist) && errors.Is(r, fs.ErrNotExist)
+	})
+}
+
+func TestAServiceManagerIsToldWhichProcessIsInTheBackground(t *testing.T) {
+	// A short path, for a socket.
+	dir, err := os.MkdirTemp("", "sd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	manager, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(dir, "notify"), Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer manager.Close()
+	cmd := child(t, dir, "-G -glog -f "+os.DevNull+" -p pid -r vrrp.pid")
+	cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+manager.LocalAddr().String(), "WATCHDOG_PID=1")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	raw, err := os.ReadFile(filepath.Join(dir, "pid"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(raw)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	process, err := os.FindProcess(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = process.Signal(syscall.SIGTERM)
+		eventually(t, "the daemon has ended", func() bool {
+			_, err := os.Stat(filepath.Join(dir, "pid"))
+			return errors.Is(err, fs.ErrNotExist)
+		})
+	}()
+	if err := manager.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	b := make([]byte, 4096)
+	n, err := manager.Read(b)
+	if got, want := string(b[:n]), fmt.Sprintf("MAINPID=%d\nREADY=1\n", pid); err != nil || got != want {
+		t.Errorf("the manager receives %q, %v, want %q", got, err, want)
+	}
+	eventually(t, "the log says whose the watchdog is", func() bool {
+		raw, err := os.ReadFile(filepath.Join(dir, "log"))
+		return err == nil && strings.Contains(string(raw), `watchdog=""`)
 	})
 }
 
@@ -660,7 +738,7 @@ func TestTheCommandHandsItsOptionsOn(t *testing.T) {
 		t.Errorf("%q, %v", out.String(), err)
 	}
 	cmd.SetArgs([]string{"-Z"})
-	if err := cmd.ExecuteContext(t.Context()); exitCode(err) != 1 || !strings.Contains(errs.String(), "unknown option -Z") {
+	if err := cmd.ExecuteContext(t.Context()); exitCode(err) != keepalivedRefused || !strings.Contains(errs.String(), "unknown option -Z") {
 		t.Errorf("%q, %v", errs.String(), err)
 	}
 }

@@ -116,7 +116,7 @@ func TestCheckRunTellsByItsExitCodeWhatTheCheckSays(t *testing.T) {
 	}{
 		{"a script that succeeds", "chk_ok", exitOK, []string{"chk_ok  OK", "all is well", "would count as succeeded", "3 failures in a row (fall)", "success raises VI_1 from 150 to 170"}},
 		{"a script that fails", "chk_fail", exitNo, []string{"chk_fail  FAILS", "as         root (uid 0)", "exit code 3", "no such thing", "would count as failed; every result decides", "failure lowers VI_1 from 150 to 130"}},
-		{"a script that takes too long", "chk_slow", exitNo, []string{"timeout    100ms", "timed out"}},
+		{"a script that takes too long", "chk_slow", exitNo, []string{"timeout    100ms", "FAILS", "would count as failed"}},
 		{"a script that is not there", "chk_missing", exitNo, []string{"UNRUNNABLE", "/nonexistent", "would count as failed"}},
 		{"a built-in check", "web", exitNo, []string{"FAILS", "127.0.0.1:1", "connection refused"}},
 		{"a process", "nothing", exitNo, []string{"FAILS  (process)", "no-such-process", "would count as down"}},

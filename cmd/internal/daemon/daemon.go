@@ -301,6 +301,9 @@ func (d *Daemon) serve(ctx context.Context, server *control.Server) error {
 	go d.programs.reapOrphans(inner)
 	d.links.look()
 	d.resume(d.resuming)
+	if d.cfg.Global.StartupScript != nil {
+		d.notify(sdnotify.Starting("running startup_script", d.startTimeout()))
+	}
 	d.runScript(ctx, "startup_script", d.cfg.Global.StartupScript, d.cfg.Global.StartupScriptTimeout)
 	// Machines learn of their interfaces and of what they track before they
 	// start, so that one whose interface is down is in fault from the beginning.
@@ -395,10 +398,18 @@ func (d *Daemon) await(within time.Duration, otherwise string, all ...<-chan str
 	}
 }
 
+// killing is what it takes at most to end a script whose time is over.
+const killing = 5 * time.Second
+
+// startTimeout returns how long the start takes at most, from the first script on.
+func (d *Daemon) startTimeout() time.Duration {
+	const margin = 30 * time.Second // what comes after it waits for little
+	return d.cfg.Global.StartupScriptTimeout + killing + margin
+}
+
 // endTimeout returns how long the end takes at most: the hand-over, then whoever is
 // told of it, then the last script, with what it takes to kill that.
 func (d *Daemon) endTimeout() time.Duration {
-	const killing = 5 * time.Second
 	within := 2*stopTimeout + stopScripts + time.Duration(len(d.loops)+2)*loopEndTimeout
 	if !d.opts.KeepAddresses {
 		within += handoverTimeout(d.instances)

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"vipd/config"
 )
@@ -112,6 +113,30 @@ func TestNetworkdIsSuspectedWhereItDoesNotKeepWhatItFinds(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			expect(t, Look(tt.host.root(), []Interface{tt.on}), tt.want)
+		})
+	}
+}
+
+func TestWhatNetworkdHasNotReadDoesNotCount(t *testing.T) {
+	const link, file = "run/systemd/netif/links/5", "etc/systemd/network/20-100.network"
+	const dropIn, other = file + ".d/vipd.conf", file + ".d/dns.conf"
+	start := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+	for _, tt := range []struct {
+		name    string
+		changed map[string]time.Duration
+		want    string
+	}{
+		{"written before networkd noted something", map[string]time.Duration{link: time.Second}, ""},
+		{"written after it", map[string]time.Duration{dropIn: time.Second},
+			"eth0.100: systemd-networkd has not read /etc/systemd/network/20-100.network.d/vipd.conf since that was changed, and removes virtual addresses when it reconfigures the interface: networkctl reload"},
+		{"another file written after it", map[string]time.Duration{file: time.Second, other: time.Second}, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			root := host{link: managed, file: network, dropIn: "[Network]\nKeepConfiguration=yes\n", other: "[Network]\nDNS=192.0.2.53\n"}.with(nil, "systemd-network").root().(fstest.MapFS)
+			for name := range root {
+				root[name].ModTime = start.Add(tt.changed[name])
+			}
+			expect(t, Look(root, []Interface{eth}), tt.want)
 		})
 	}
 }

@@ -15,18 +15,26 @@ import (
 
 // networkd judges an interface by systemd-networkd's notes about it.
 func networkd(root fs.FS, ifi Interface) (Finding, bool) {
-	notes := settings(root, "run/systemd/netif/links/"+strconv.Itoa(ifi.Index))
+	link := "run/systemd/netif/links/" + strconv.Itoa(ifi.Index)
+	notes := settings(root, link)
 	file := notes["NETWORK_FILE"]
 	if file == "" || notes["ADMIN_STATE"] == "unmanaged" {
 		return Finding{}, false
 	}
-	keep := keepConfiguration(root, file)
-	if truth(keep) || keep == "static" && !ifi.Leased {
-		return Finding{}, false
-	}
+	keep, from := keepConfiguration(root, file)
 	f := Finding{
 		Interface: ifi.Name, Manager: "systemd-networkd", comm: networkdComm,
 		Does: "removes virtual addresses when it is restarted, and when it reconfigures the interface",
+	}
+	if truth(keep) || keep == "static" && !ifi.Leased {
+		// It notes something when it has read a changed file, as it configures the
+		// interface anew then.
+		if !newer(root, from, link) {
+			return Finding{}, false
+		}
+		f.Does = fmt.Sprintf("has not read /%s since that was changed, and removes virtual addresses when it reconfigures the interface", from)
+		f.Cure = "networkctl reload"
+		return f, true
 	}
 	if keep == "static" {
 		f.Does += " (KeepConfiguration=static is for addresses without a lifetime)"
@@ -53,8 +61,19 @@ func truth(value string) bool {
 // earlier directory counts (systemd.network(5)).
 var networkdDirs = []string{"etc/systemd/network", "run/systemd/network", "usr/local/lib/systemd/network", "usr/lib/systemd/network", "lib/systemd/network"}
 
-// keepConfiguration returns what a .network file and its drop-ins have last.
-func keepConfiguration(root fs.FS, file string) string {
+// newer reports whether a file was changed after another one.
+func newer(root fs.FS, file, than string) bool {
+	a, err := fs.Stat(root, file)
+	if err != nil {
+		return false
+	}
+	b, err := fs.Stat(root, than)
+	return err == nil && a.ModTime().After(b.ModTime())
+}
+
+// keepConfiguration returns what a .network file and its drop-ins have last, and
+// which of them that is in.
+func keepConfiguration(root fs.FS, file string) (keep, from string) {
 	dropIns := make(map[string]string) // path by name
 	for _, dir := range slices.Backward(networkdDirs) {
 		names, _ := fs.Glob(root, dir+"/"+quoted(path.Base(file))+".d/*.conf")
@@ -62,17 +81,18 @@ func keepConfiguration(root fs.FS, file string) string {
 			dropIns[path.Base(name)] = name
 		}
 	}
-	keep := ""
 	files := []string{strings.TrimPrefix(path.Clean(file), "/")}
 	for _, name := range slices.Sorted(maps.Keys(dropIns)) {
 		files = append(files, dropIns[name])
 	}
 	for _, name := range files {
 		if b, err := fs.ReadFile(root, name); err == nil {
-			keep = cmp.Or(lastKeep(string(b)), keep)
+			if last := lastKeep(string(b)); last != "" {
+				keep, from = last, name
+			}
 		}
 	}
-	return keep
+	return keep, from
 }
 
 // quoted returns a name as a pattern that matches nothing else.

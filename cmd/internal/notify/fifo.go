@@ -144,6 +144,9 @@ func (f *fifo) open() error {
 	}
 	if f.created {
 		_ = os.Remove(f.Path)
+	} else if errors.Is(err, fs.ErrPermission) {
+		// Under a service manager root may have no CAP_DAC_OVERRIDE.
+		err = fmt.Errorf("%w (it was there before, and is closed to vipd: remove it, and vipd makes one that its user can read)", err)
 	}
 	return fmt.Errorf("notify: opening %s: %w", f.Path, err)
 }
@@ -160,7 +163,7 @@ func (f *fifo) check(file *os.File) error {
 	}
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {
 		if uid := int(st.Uid); uid != os.Geteuid() && uid != f.UID {
-			return fmt.Errorf("owned by uid %d: neither ours nor of the configured user", uid)
+			return fmt.Errorf("owned by uid %d: neither ours nor of the configured user: remove it, or configure its owner", uid)
 		}
 	}
 	if !f.created {

@@ -2,6 +2,7 @@ package notify
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -129,6 +130,36 @@ func TestAPipeIsMadeForItsOwnerOnlyAndRemovedIfItWasMade(t *testing.T) {
 		t.Errorf("the pipe that was made is left: %v", err)
 	}
 	if _, err := os.Stat(found); err != nil {
+		t.Errorf("the pipe that was found is gone: %v", err)
+	}
+}
+
+func TestOfAPipeThatIsClosedToUsItSaysWhatToDo(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "closed")
+	if err := syscall.Mkfifo(path, 0); err != nil {
+		t.Fatal(err)
+	}
+	err := make(chan error)
+	go func() {
+		runtime.LockOSThread() // for good: this thread ends without the capability
+		header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+		var caps [2]unix.CapUserData
+		if e := unix.Capget(&header, &caps[0]); e != nil {
+			err <- e
+			return
+		}
+		caps[0].Effective &^= 1<<unix.CAP_DAC_OVERRIDE | 1<<unix.CAP_DAC_READ_SEARCH
+		if e := unix.Capset(&header, &caps[0]); e != nil {
+			err <- e
+			return
+		}
+		err <- (&fifo{FIFO: own(path)}).open()
+	}()
+	got := <-err
+	if !errors.Is(got, fs.ErrPermission) || !strings.Contains(got.Error(), "remove it") || !strings.Contains(got.Error(), path) {
+		t.Errorf("it says %v", got)
+	}
+	if _, err := os.Stat(path); err != nil {
 		t.Errorf("the pipe that was found is gone: %v", err)
 	}
 }

@@ -18,6 +18,15 @@ func Active() bool { return os.Getenv("NOTIFY_SOCKET") != "" }
 // `systemctl status`; it may be empty.
 func Ready(status string) error { return notify(daemon.SdNotifyReady, statusLine(status)) }
 
+// Starting says that the start takes a while, and how long that is at most. A service
+// manager that allows less (TimeoutStartSec=) waits for as long.
+func Starting(status string, within time.Duration) error {
+	return notify(statusLine(status), fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", within.Microseconds()))
+}
+
+// MainProcess says that another process is the daemon from now on, and that it runs.
+func MainProcess(pid int) error { return notify(fmt.Sprintf("MAINPID=%d", pid), daemon.SdNotifyReady) }
+
 // Reloading says that a reload has begun. Ready ends it.
 func Reloading(status string) error {
 	// Type=notify-reload wants to know when, on systemd's clock: sd_notify(3).

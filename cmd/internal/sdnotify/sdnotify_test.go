@@ -50,6 +50,8 @@ func TestTheManagerIsToldInItsOwnWords(t *testing.T) {
 	}{
 		{"ready", func() error { return Ready("2 instances") }, `READY=1\nSTATUS=2 instances\n`},
 		{"ready, without a status", func() error { return Ready("") }, `READY=1\n`},
+		{"a start that takes a while", func() error { return Starting("running a script", time.Minute) }, `STATUS=running a script\nEXTEND_TIMEOUT_USEC=60000000\n`},
+		{"another process", func() error { return MainProcess(42) }, `MAINPID=42\nREADY=1\n`},
 		{"reloading", func() error { return Reloading("reading") }, `RELOADING=1\nMONOTONIC_USEC=[0-9]+\nSTATUS=reading\n`},
 		{"stopping", func() error { return Stopping("handing over", 31*time.Second) }, `STOPPING=1\nSTATUS=handing over\nEXTEND_TIMEOUT_USEC=31000000\n`},
 		{"a status", func() error { return Status("master of 1") }, `STATUS=master of 1\n`},

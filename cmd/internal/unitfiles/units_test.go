@@ -146,9 +146,14 @@ func TestWhatIsNoBetterTheSecondTimeIsNotTriedAgain(t *testing.T) {
 	run := func(file string) []string {
 		return []string{vipd, "run", "-f", file, "--run-dir", filepath.Join(dir, "run")}
 	}
-	unprivileged := run(good)
-	if os.Geteuid() == 0 {
-		unprivileged = append([]string{"setpriv", "--bounding-set=-net_raw", "--"}, unprivileged...)
+	keepalived := func(args ...string) []string {
+		return append([]string{vipd, "keepalived", "-nlG", "-p", filepath.Join(dir, "pid"), "-r", filepath.Join(dir, "vrrp.pid"), "--run-dir", filepath.Join(dir, "run")}, args...)
+	}
+	unprivileged := func(argv []string) []string {
+		if os.Geteuid() == 0 {
+			argv = append([]string{"setpriv", "--bounding-set=-net_raw", "--"}, argv...)
+		}
+		return argv
 	}
 	prevented := strings.Fields(read(t, single).one(t, "RestartPreventExitStatus"))
 	var seen []string
@@ -160,7 +165,11 @@ func TestWhatIsNoBetterTheSecondTimeIsNotTriedAgain(t *testing.T) {
 		{"a configuration that nobody has written yet", run(write("empty.yaml", "# nothing\n")), "empty.yaml"},
 		{"no configuration", run(filepath.Join(dir, "none.yaml")), "none.yaml"},
 		{"a configuration with errors", run(write("bad.yaml", "vrrp_instance: {A: {priority: 300}}\n")), "bad.yaml:1:"},
-		{"a missing permission", unprivileged, "CAP_NET_RAW"},
+		{"a missing permission", unprivileged(run(good)), "CAP_NET_RAW"},
+		{"as keepalived, wrong usage", keepalived("-Z"), "unknown option -Z"},
+		{"as keepalived, no configuration", keepalived("-f", filepath.Join(dir, "none.conf")), "none.conf"},
+		{"as keepalived, a configuration with errors", keepalived("-f", write("bad.conf", "vrrp_instance A {\n}\n")), "bad.conf:1"},
+		{"as keepalived, a missing permission", unprivileged(keepalived("-f", good)), "CAP_NET_RAW"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			code, said := exitCode(t, tt.argv...)

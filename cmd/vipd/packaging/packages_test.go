@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"flag"
@@ -171,6 +172,7 @@ func holdWhatTheyShould(t *testing.T, s packageSet) {
 		"/usr/lib/systemd/system/vipd.service":                     "-rw-r--r-- root/root",
 		"/usr/lib/systemd/system/vipd@.service":                    "-rw-r--r-- root/root",
 		"/usr/libexec/vipd/restart-services":                       "-rwxr-xr-x root/root",
+		"/usr/libexec/vipd/running-services":                       "-rwxr-xr-x root/root",
 		"/etc/vipd":                                                "drwxr-xr-x root/root",
 		"/etc/vipd/vipd.yaml":                                      "-rw-r----- root/root",
 		"/usr/share/man/man8/vipd.8.gz":                            "-rw-r--r-- root/root",
@@ -411,6 +413,103 @@ func areInstalled(t *testing.T, debian func() (string, error), old, young packag
 			t.Errorf("the removal leaves a difference:\n%s", differing(empty, got))
 		}
 	})
+
+	t.Run("with systemd", func(t *testing.T) { askSystemd(t, root, old, young) })
+}
+
+// systemctl is one that only writes down what it is asked for, and which version is
+// there then. Two services run the process @.
+const systemctl = `#!/bin/sh
+case $1 in
+list-units) echo 'vipd.service loaded active running x' ;;
+show)
+	case "$*" in
+	*=Id,MainPID*) printf 'Id=keepalived.service\nMainPID=%s\n\nId=other.service\nMainPID=0\n' @ ;;
+	*MainPID*) echo @ ;;
+	esac
+	;;
+is-active | is-enabled | is-system-running) ;;
+*)
+	version='vipd none'
+	[ ! -x /usr/bin/vipd ] || version=$(/usr/bin/vipd version)
+	version=${version#vipd }
+	echo "${version%% *}: $*" >>/asked
+	;;
+esac
+`
+
+// withService runs the commands $3, $4 and $5, which install, upgrade and remove a
+// package in the root $0, with $1 and $2 for what is installed. Between them a vipd
+// runs there, and systemctl is $6. It all shares a view of the mounts: that is how
+// processes are told by the files of their programs.
+const withService = `
+mount -t proc proc "$0/proc"
+eval "$3"
+echo "vrrp_instance: {web: {interface: eth9, virtual_router_id: 51, virtual_ipaddress: [192.0.2.10/24]}}" >"$0/etc/vipd/vipd.yaml"
+unshare --net chroot "$0" /usr/bin/vipd run 2>/dev/null &
+pid=$!
+mkdir -p "$0/run/systemd/system"
+mv "$0/usr/bin/systemctl" "$0/usr/bin/systemctl.real"
+trap 'kill $pid; wait $pid || true; mv "$0/usr/bin/systemctl.real" "$0/usr/bin/systemctl"; rm -r "$0/run/systemd/system"' EXIT
+printf '%s' "$6" | sed "s/ @/ $pid/" >"$0/usr/bin/systemctl"
+chmod 755 "$0/usr/bin/systemctl"
+tries=0
+until [ "$(readlink "/proc/$pid/exe")" = "$0/usr/bin/vipd" ]; do
+	tries=$((tries + 1))
+	[ $tries -lt 200 ]
+	sleep 0.1
+done
+eval "$4"
+mv "$0/asked" "$0/upgraded"
+eval "$5"
+mv "$0/asked" "$0/removed"
+`
+
+// askSystemd has a service run while the packages are upgraded and removed, and looks
+// at what systemd is asked for, and when.
+func askSystemd(t *testing.T, root string, old, young packageSet) {
+	const deb, rpm = `chroot "$0" dpkg `, `rpm --force-debian --root "$0" --dbpath /var/lib/rpm `
+	for _, tt := range []struct {
+		name, install, upgrade, remove string
+		upgraded, removed              []string // what systemd is asked for
+	}{
+		{
+			"deb", deb + `-i /var/cache/old.deb`, deb + `-i /var/cache/new.deb`, deb + `-r vipd`,
+			[]string{"new: daemon-reload", "new: restart keepalived.service", "new: restart vipd.service"},
+			[]string{"new: stop vipd.service", "new: stop keepalived.service", "new: stop vipd.service", "none: daemon-reload"},
+		},
+		{
+			// The version before goes when the next one is there, and has its say then.
+			"rpm", rpm + `-i --nodeps "$1"`, rpm + `-U --nodeps "$2"`, rpm + `-e vipd`,
+			[]string{"new: daemon-reload", "new: daemon-reload", "new: restart keepalived.service", "new: restart vipd.service"},
+			[]string{"new: stop vipd.service", "new: stop keepalived.service", "new: stop vipd.service", "new: disable vipd.service vipd@.service", "none: daemon-reload"},
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			sh(t, []string{"DEBIAN_FRONTEND=noninteractive"}, `exec unshare --mount sh -euc "$@"`,
+				withService, root, old.path("rpm", "amd64"), young.path("rpm", "amd64"), tt.install, tt.upgrade, tt.remove, systemctl)
+			// asked returns what somebody who watches services would notice.
+			asked := func(when string) (all []string) {
+				t.Helper()
+				verb := regexp.MustCompile(`^(daemon-reload|(re|try-re)?start|reload|stop|(re)?enable|disable|(un)?mask|preset)\b`)
+				for line := range strings.Lines(read(t, filepath.Join(root, when))) {
+					version, words, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ": ")
+					words = regexp.MustCompile(`(^| )--\S*`).ReplaceAllString(words, "")
+					if words = strings.TrimSpace(words); verb.MatchString(words) {
+						name := map[string]string{old.version: "old", young.version: "new"}[version]
+						all = append(all, cmp.Or(name, version)+": "+words)
+					}
+				}
+				return all
+			}
+			if got := asked("upgraded"); !slices.Equal(got, tt.upgraded) {
+				t.Errorf("an upgrade asks for\n%q, want\n%q", got, tt.upgraded)
+			}
+			if got := asked("removed"); !slices.Equal(got, tt.removed) {
+				t.Errorf("a removal asks for\n%q, want\n%q", got, tt.removed)
+			}
+		})
+	}
 }
 
 // rpmIn is the begin of a command that installs into the root $2. Debian's rpm would

@@ -251,8 +251,8 @@ func TestALicenceIsFoundOrMissed(t *testing.T) {
 // A hostWithServices is where restart-services is run: programs of its own stand for
 // systemctl and vipd, and write what they were asked for.
 type hostWithServices struct {
-	dir    string
-	script string
+	dir            string
+	script, lister string
 }
 
 func newHostWithServices(t *testing.T) *hostWithServices {
@@ -268,8 +268,16 @@ func newHostWithServices(t *testing.T) *hostWithServices {
 	// the command line that the unit has now.
 	program("systemctl", `cd `+h.dir+` || exit 1
 case $1 in
-list-units) for f in *.pid; do [ -e "$f" ] && echo "${f%.pid} loaded active running Something"; done; exit 0 ;;
+list-units) for f in vipd.service.pid vipd@*.pid; do [ -e "$f" ] && echo "${f%.pid} loaded active running Something"; done; exit 0 ;;
 show)
+	if [ "$2" = --property=Id,MainPID ]; then
+		between=
+		for f in *.pid; do
+			printf "${between}MainPID=%s\nId=%s\n" "$(cat "$f")" "${f%.pid}"
+			between='\n'
+		done
+		exit
+	fi
 	for unit do :; done
 	case $3 in
 	ExecStart) [ ! -e "$unit.start" ] || echo "{ path=/usr/bin/vipd ; argv[]=$(cat "$unit.start") ; ignore_errors=no ; pid=0 }" ;;
@@ -283,42 +291,59 @@ esac
 	// As vipd, which refuses what has "bad" in its name.
 	program("vipd", `echo "vipd $*" >>`+h.dir+`/log
 case "$*" in
+"keepalived --can-start "*bad*) echo "bad.yaml:1:1: it is bad" >&2; exit 2 ;;
 *bad*) echo "bad.yaml:1:1: it is bad" >&2; printf '{\n  "ok": false\n}\n'; exit 2 ;;
 *lenient*) printf '{\n  "ok": true\n}\n'; exit 2 ;;
 *) printf '{\n  "ok": true\n}\n' ;;
 esac
 `)
 	program("logger", "exit 0\n")
-	text := read(t, "restart-services")
-	for _, path := range []string{"/usr/bin/vipd", "/run/systemd/system"} {
-		if !strings.Contains(text, path) {
-			t.Fatalf("restart-services does not name %s", path)
+	// script writes one of the package's, with paths of this host.
+	script := func(name string, paths ...string) string {
+		t.Helper()
+		text := read(t, name)
+		for i := 0; i < len(paths); i += 2 {
+			if !strings.Contains(text, paths[i]) {
+				t.Fatalf("%s does not name %s", name, paths[i])
+			}
+			text = strings.ReplaceAll(text, paths[i], paths[i+1])
 		}
+		path := filepath.Join(h.dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		return path
 	}
-	text = strings.ReplaceAll(text, "/usr/bin/vipd", filepath.Join(h.dir, "vipd"))
-	text = strings.ReplaceAll(text, "/run/systemd/system", filepath.Join(h.dir, "booted"))
-	// A host of Debian's has it; this one is to use systemctl.
-	text = strings.ReplaceAll(text, "deb-systemd-invoke", "no-such-program")
+	h.lister = script("running-services", "/usr/bin/vipd", h.daemon())
+	h.script = script("restart-services", "/usr/bin/vipd", filepath.Join(h.dir, "vipd"), "/run/systemd/system", filepath.Join(h.dir, "booted"),
+		"/usr/libexec/vipd/running-services", h.lister,
+		"deb-systemd-invoke", "no-such-program") // a host of Debian's has it; this one is to use systemctl
 	if err := os.Mkdir(filepath.Join(h.dir, "booted"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	h.script = filepath.Join(h.dir, "restart-services")
-	if err := os.WriteFile(h.script, []byte(text), 0o755); err != nil {
+	self, err := os.Executable()
+	if err != nil {
 		t.Fatal(err)
 	}
+	sh(t, nil, `cp "$1" "$2"`, self, h.daemon())
 	return h
 }
 
-// service makes a unit that runs with a command line.
+// daemon is the program that services run: this one, by a path of its own.
+func (h *hostWithServices) daemon() string { return filepath.Join(h.dir, "daemon") }
+
+// service makes a unit that runs vipd with a command line.
 func (h *hostWithServices) service(t *testing.T, unit string, args ...string) {
+	t.Helper()
+	h.serviceOf(t, h.daemon(), unit, args...)
+}
+
+// serviceOf makes a unit that runs a program with a command line.
+func (h *hostWithServices) serviceOf(t *testing.T, program, unit string, args ...string) {
 	t.Helper()
 	pid := "0"
 	if len(args) > 0 {
-		self, err := os.Executable()
-		if err != nil {
-			t.Fatal(err)
-		}
-		cmd := exec.CommandContext(t.Context(), self)
+		cmd := exec.CommandContext(t.Context(), program)
 		cmd.Args = args
 		cmd.Env = append(os.Environ(), asDaemon+"=1")
 		stdin, err := cmd.StdinPipe()
@@ -339,18 +364,50 @@ func (h *hostWithServices) service(t *testing.T, unit string, args ...string) {
 // run runs the script, and returns what the programs were asked for and what it said.
 func (h *hostWithServices) run(t *testing.T) (log []string, said string) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), h.script)
+	said = h.say(t, h.script)
+	b, err := os.ReadFile(filepath.Join(h.dir, "log"))
+	if err != nil && !os.IsNotExist(err) {
+		t.Fatal(err)
+	}
+	return strings.FieldsFunc(string(b), func(r rune) bool { return r == '\n' }), said
+}
+
+// say runs a script, and returns what it says.
+func (h *hostWithServices) say(t *testing.T, script string) string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), script)
 	cmd.Env = []string{"PATH=" + h.dir + ":/usr/bin:/bin"}
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Run(); err != nil {
 		t.Fatalf("%v\n%s", err, out.Bytes())
 	}
-	b, err := os.ReadFile(filepath.Join(h.dir, "log"))
-	if err != nil && !os.IsNotExist(err) {
+	return out.String()
+}
+
+func TestTheServicesThatRunTheProgramAreFoundWhateverTheirNames(t *testing.T) {
+	h := newHostWithServices(t)
+	other, err := os.Executable()
+	if err != nil {
 		t.Fatal(err)
 	}
-	return strings.FieldsFunc(string(b), func(r rune) bool { return r == '\n' }), out.String()
+	h.service(t, "vipd.service", "/usr/bin/vipd", "run")
+	h.service(t, "vipd@waits.service")
+	h.service(t, `vipd@a\x2db.service`, "/usr/bin/vipd", "run")
+	h.service(t, "keepalived.service", "/usr/sbin/keepalived", "-nlD")
+	h.service(t, "waits.service")
+	h.serviceOf(t, other, "nginx.service", "/usr/bin/vipd", "run")
+	want := "keepalived.service\nvipd.service\nvipd@a\\x2db.service\nvipd@waits.service\n"
+	if got := h.say(t, h.lister); got != want {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+	// As an upgrade does.
+	if err := os.Remove(h.daemon()); err != nil {
+		t.Fatal(err)
+	}
+	if got := h.say(t, h.lister); got != want {
+		t.Errorf("with the program replaced: got  %q\nwant %q", got, want)
+	}
 }
 
 func TestAServiceIsRestartedWhenItsConfigurationIsAccepted(t *testing.T) {
@@ -372,8 +429,12 @@ func TestAServiceIsRestartedWhenItsConfigurationIsAccepted(t *testing.T) {
 			[]string{"vipd check --json -f /etc/a.yaml -i left", "restart vipd.service"},
 		},
 		"in keepalived's manner": {
-			[]string{"/usr/bin/vipd", "keepalived", "--dont-fork", "--use-file", "/etc/k.conf"},
-			[]string{"vipd check --json -f /etc/k.conf", "restart vipd.service"},
+			[]string{"/usr/bin/vipd", "keepalived", "--dont-fork", "-lDf", "/etc/a b.conf"},
+			[]string{"vipd keepalived --can-start --dont-fork -lDf /etc/a b.conf", "restart vipd.service"},
+		},
+		"called as keepalived": {
+			[]string{"/usr/sbin/keepalived", "-nlD"},
+			[]string{"vipd keepalived --can-start -nlD", "restart vipd.service"},
 		},
 		"with a keepalived.conf of which a part is left out": {
 			[]string{"/usr/bin/vipd", "run", "-f", "/etc/lenient.conf"},
@@ -409,6 +470,20 @@ func TestAServiceWhoseConfigurationIsRefusedGoesOnAndTheOthersAreRestarted(t *te
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
 	for _, want := range []string{"vipd.service was NOT restarted", "bad.yaml:1:1: it is bad", "vipd check -f /etc/bad.yaml", "systemctl restart vipd.service"} {
+		if !strings.Contains(said, want) {
+			t.Errorf("it does not say %q:\n%s", want, said)
+		}
+	}
+}
+
+func TestAKeepalivedConfThatIsRefusedGoesOn(t *testing.T) {
+	h := newHostWithServices(t)
+	h.service(t, "keepalived.service", "/usr/bin/vipd", "keepalived", "-n", "-f", "/etc/bad.conf")
+	got, said := h.run(t)
+	if want := []string{"vipd keepalived --can-start -n -f /etc/bad.conf"}; !slices.Equal(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+	for _, want := range []string{"keepalived.service was NOT restarted", "bad.yaml:1:1: it is bad", "`vipd keepalived --can-start -n -f /etc/bad.conf`", "systemctl restart keepalived.service"} {
 		if !strings.Contains(said, want) {
 			t.Errorf("it does not say %q:\n%s", want, said)
 		}

@@ -131,7 +131,7 @@ func all(path string) bool { return !strings.HasSuffix(path, "~") }
 // copies takes what is packed as it stands.
 func (b *build) copies(context.Context) error {
 	for _, name := range []string{
-		"nfpm.yaml", "vipd.yaml", "restart-services", "lintian-overrides",
+		"nfpm.yaml", "vipd.yaml", "restart-services", "running-services", "lintian-overrides",
 		"deb/postinst", "deb/prerm", "deb/postrm", "rpm/posttrans", "rpm/preun", "rpm/postun",
 	} {
 		if err := b.copy(filepath.Join(here, name), name); err != nil {
