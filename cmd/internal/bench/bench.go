@@ -12,7 +12,7 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"vipd/cmd/internal/figures"
 )
 
 // A bench runs measures.
@@ -77,20 +77,20 @@ func (b *bench) track(p *process) {
 // foreign returns a clock of what everything but this program and what it has
 // started uses of the processors. It is as exact as the kernel's ticks.
 func (b *bench) foreign() (time.Duration, error) {
-	all, err := machineTime()
+	all, err := figures.MachineTime()
 	if err != nil {
 		return 0, err
 	}
-	own := ownTime()
+	own := figures.OwnTime()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for p := range b.running {
 		pids := p.pids()
-		if used, err := processorTime(pids); err == nil {
+		if used, err := figures.ProcessorTime(pids); err == nil {
 			own += used
 		}
 		for _, pid := range pids {
-			if used, err := reapedTime(pid); err == nil {
+			if _, used, err := figures.Times(pid); err == nil {
 				own += used // scripts that have ended
 			}
 		}
@@ -206,13 +206,4 @@ func (b *bench) quiet(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// release returns the kernel's version.
-func release() string {
-	var u unix.Utsname
-	if unix.Uname(&u) != nil {
-		return "unknown"
-	}
-	return unix.ByteSliceToString(u.Release[:])
 }

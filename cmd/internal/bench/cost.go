@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"vipd/cmd/internal/figures"
 )
 
 // How long the processor time of a daemon is watched.
@@ -121,7 +123,7 @@ func costs(ctx context.Context, st *stand, window time.Duration) (sample, error)
 
 // usage returns how many percent of a processor some processes use.
 func usage(ctx context.Context, pids []int, window time.Duration) ([]float64, error) {
-	before, err := processorTime(pids)
+	before, err := figures.ProcessorTime(pids)
 	if err != nil {
 		return nil, err
 	}
@@ -129,7 +131,7 @@ func usage(ctx context.Context, pids []int, window time.Duration) ([]float64, er
 	if err := sleep(ctx, window); err != nil {
 		return nil, err
 	}
-	after, err := processorTime(pids)
+	after, err := figures.ProcessorTime(pids)
 	if err != nil {
 		return nil, err
 	}

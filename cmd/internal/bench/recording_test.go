@@ -180,18 +180,6 @@ func TestTheScenesAreToldApart(t *testing.T) {
 	}
 }
 
-func TestTheMachinesTimeLeavesOutIdlenessAndInterrupts(t *testing.T) {
-	got, err := parseMachineTime([]byte("cpu  100 20 30 4000 500 6 7 8 9 10\ncpu0 1 1 1 1 1 1 1 1 1 1\n"))
-	if want := 1580 * time.Millisecond; err != nil || got != want {
-		t.Errorf("got %v, %v, want %v", got, err, want)
-	}
-	for _, text := range []string{"", "cpu 1 2 3\n", "cpu a b c d e f g h i\n"} {
-		if got, err := parseMachineTime([]byte(text)); err == nil {
-			t.Errorf("%q: got %v", text, got)
-		}
-	}
-}
-
 func TestAFieldIsTheNumberAfterItsName(t *testing.T) {
 	text := []byte("00400000-7fff rollup\nRss:            8404 kB\nPss:            3010 kB\nPss_Dirty:        12 kB\n")
 	if got := field(text, "Pss:"); got != 3010 {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"math"
@@ -10,6 +9,8 @@ import (
 	"os/exec"
 	"runtime"
 	"strings"
+
+	"vipd/cmd/internal/figures"
 )
 
 // A report is everything a run found, as it is written to the JSON file.
@@ -31,7 +32,7 @@ type report struct {
 // describe says what is measured, and on what.
 func describe(ctx context.Context, b *bench, size float64) report {
 	r := report{
-		Kernel: release(), Processor: processor(), CPUs: runtime.NumCPU(), Go: runtime.Version(),
+		Kernel: figures.Kernel(), Processor: processor(), CPUs: runtime.NumCPU(), Go: runtime.Version(),
 		Versions: make(map[string]string), Commands: make(map[string]string),
 		Command: os.Args, Pairs: b.opts.pairs, NoiseLimit: b.opts.noise, BinaryMB: size / 1e6,
 	}
@@ -94,12 +95,7 @@ func (r *report) printSummary(w io.Writer) {
 }
 
 func (r *report) write(w io.Writer) error {
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", " ")
-	if err := enc.Encode(r); err != nil {
-		return fmt.Errorf("writing the JSON file: %w", err)
-	}
-	return nil
+	return figures.WriteJSON(w, r)
 }
 
 // An outcome is what a measure found.

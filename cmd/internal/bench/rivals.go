@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"vipd/cmd/internal/figures"
 	"vipd/netif/netiftest"
 	"vipd/vrrp"
 )
@@ -225,7 +226,7 @@ func (b *bench) arguments(r rival, file, dir string) []string {
 }
 
 // pids returns the daemon's process and all its descendants.
-func (p *process) pids() []int { return descendants(p.Process.Pid) }
+func (p *process) pids() []int { return figures.Descendants(p.Process.Pid) }
 
 // stop ends the daemon in good order.
 func (p *process) stop() { p.Stop() }

@@ -1,12 +1,11 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"os"
-	"strconv"
 	"time"
+
+	"vipd/cmd/internal/figures"
 )
 
 const (
@@ -85,41 +84,16 @@ var daemonProcesses = [2]int{keepalived: 2, vipd: 1}
 // timeWithReaped returns the processor time of processes and of all children
 // that they have waited for.
 func timeWithReaped(pids []int) (time.Duration, error) {
-	total, err := processorTime(pids)
+	total, err := figures.ProcessorTime(pids)
 	if err != nil {
 		return 0, err
 	}
 	for _, pid := range pids {
-		reaped, err := reapedTime(pid)
+		_, reaped, err := figures.Times(pid)
 		if err != nil {
 			return 0, err
 		}
 		total += reaped
 	}
 	return total, nil
-}
-
-// reapedTime returns the processor time of the children that a process has
-// waited for (proc(5): cutime and cstime of /proc/PID/stat).
-func reapedTime(pid int) (time.Duration, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0, err
-	}
-	// The name, in parentheses, may hold anything.
-	_, rest, _ := bytes.Cut(text[max(bytes.LastIndexByte(text, ')'), 0):], []byte(" "))
-	words := bytes.Fields(rest)
-	const cutime, cstime = 16 - 3, 17 - 3
-	if len(words) <= cstime {
-		return 0, fmt.Errorf("/proc/%d/stat is not as it should be", pid)
-	}
-	total := int64(0)
-	for _, i := range []int{cutime, cstime} {
-		v, err := strconv.ParseInt(string(words[i]), 10, 64)
-		if err != nil {
-			return 0, fmt.Errorf("/proc/%d/stat: %w", pid, err)
-		}
-		total += v
-	}
-	return time.Duration(total) * time.Second / ticks, nil
 }

@@ -46,7 +46,7 @@ func main() {
 			fail(err)
 		}
 	}
-	netiftest.Main(program{opts})
+	os.Exit(netiftest.Run(program{opts}))
 }
 
 func fail(err error) {

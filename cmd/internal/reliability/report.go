@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,7 +12,7 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/sys/unix"
+	"vipd/cmd/internal/figures"
 )
 
 // A report is everything a run found, as it is written to the JSON file.
@@ -27,11 +26,7 @@ type report struct {
 
 // describe says what is tried, and on what.
 func describe(ctx context.Context, b binaries) report {
-	r := report{Kernel: "unknown", CPUs: runtime.NumCPU(), Versions: make(map[string]string), Command: os.Args}
-	var u unix.Utsname
-	if unix.Uname(&u) == nil {
-		r.Kernel = unix.ByteSliceToString(u.Release[:])
-	}
+	r := report{Kernel: figures.Kernel(), CPUs: runtime.NumCPU(), Versions: make(map[string]string), Command: os.Args}
 	for _, p := range []struct {
 		kind
 		argv []string
@@ -44,12 +39,7 @@ func describe(ctx context.Context, b binaries) report {
 }
 
 func (r report) write(w io.Writer) error {
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", " ")
-	if err := enc.Encode(r); err != nil {
-		return fmt.Errorf("writing the JSON file: %w", err)
-	}
-	return nil
+	return figures.WriteJSON(w, r)
 }
 
 // failures is an error if anything could not be tried.
@@ -84,26 +74,11 @@ func (r report) print(w io.Writer) {
 	fmt.Fprintf(w, "\n%d of %d rounds broke a promise\n", missed, len(r.Outcomes))
 }
 
-// Markers of what is written into a document.
-const (
-	markBegin = "<!-- make reliability writes from here -->"
-	markEnd   = "<!-- to here -->"
-)
+// mark is where the tables go in the document.
+const mark figures.Mark = "<!-- make reliability writes from here -->"
 
-// document writes the tables between the markers of a file. What was not tried
-// this time is lost: the tables are those of one run.
-func (r report) document(file string) error {
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return err
-	}
-	before, rest, ok := bytes.Cut(text, []byte(markBegin))
-	_, after, ok2 := bytes.Cut(rest, []byte(markEnd))
-	if !ok || !ok2 {
-		return fmt.Errorf("%s has not the two lines %q and %q", file, markBegin, markEnd)
-	}
-	return os.WriteFile(file, slices.Concat(before, []byte(markBegin+"\n\n"), r.tables(), []byte("\n"+markEnd), after), 0o644)
-}
+// document writes the tables into a file.
+func (r report) document(file string) error { return mark.WriteInto(file, r.tables()) }
 
 // tables returns the tables for the document: of several rounds the worst.
 func (r report) tables() []byte {

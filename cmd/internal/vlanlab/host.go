@@ -88,9 +88,12 @@ func (h *host) put(ctx context.Context, path string, mode fs.FileMode, text stri
 	return h.Put(ctx, path, mode, []byte(text))
 }
 
+// networkDir is where systemd-networkd reads what it is to do.
+const networkDir = "/etc/systemd/network/"
+
 // network writes what systemd-networkd is to do, and waits until it has done it.
 func (h *host) network(ctx context.Context) error {
-	const dir = "/etc/systemd/network/"
+	const dir = networkDir
 	trunk := "[Match]\nName=eth0\n\n[Network]\nLinkLocalAddressing=no\n"
 	for _, v := range vlans {
 		trunk += "VLAN=" + device(v) + "\n"

@@ -99,7 +99,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	fs.StringVar(&o.docFile, "document", "", "write the tables into `FILE`, between its markers")
 	fs.StringVar(&o.logs, "logs", "", "keep journals, captures and who answered when in `DIRECTORY` (default: of broken promises only)")
 	fs.StringVar(&o.deb, "deb", "", "install this `FILE` (default: a package built from the working directory)")
-	fs.IntVar(&o.attempts, "attempts", defaultAttempts, "try a broken promise so `MANY` times")
+	fs.IntVar(&o.attempts, "attempts", defaultAttempts, "try a broken promise so `MANY` times, and a few more while the host is busy")
 	fs.StringVar(&o.cache, "cache", "", "keep the image of the machines in `DIRECTORY`")
 	if err := fs.Parse(args); err != nil {
 		return o, err

@@ -35,10 +35,12 @@ type outcome struct {
 	Addresses []addressed `json:"addresses"`
 	Lasted    float64     `json:"lasted_s"`
 	Attempts  int         `json:"attempts"` // until the promises were kept
-	Notes     []string    `json:"notes,omitempty"`
-	Error     string      `json:"error,omitempty"`
-	Missed    []string    `json:"missed,omitempty"` // promises
-	tracked   bool
+	Excused   int         `json:"attempts_not_counted"`
+	disturbance
+	Notes   []string `json:"notes,omitempty"`
+	Error   string   `json:"error,omitempty"`
+	Missed  []string `json:"missed,omitempty"` // promises
+	tracked bool
 }
 
 // An addressed is what was seen of one address.
@@ -196,6 +198,25 @@ func healed(k pair, p plan) promise {
 	return promise{two: atMost(never), twoAfter: atMost(p.interval + handoverOverlap), back: atMost(0)}
 }
 
+// healedAlone is what holds when only the master stood apart, and the others heard it
+// all the time.
+func healedAlone(k pair, _ plan) promise {
+	if k.faulted != vipd {
+		return promise{}
+	}
+	return promise{two: atMost(never), twoAfter: atMost(never), taken: atMost(never), back: atMost(0)}
+}
+
+// oneWayPromise is what holds when a backup does not hear a master whom the client
+// hears: it is master as well, which nobody can keep it from, and the client has one of
+// them. Then it is as after a partition.
+func oneWayPromise(k pair, p plan) promise {
+	if k.faulted != vipd {
+		return promise{}
+	}
+	return promise{twoAfter: healed(k, p).twoAfter, lost: atMost(0)}
+}
+
 // unfit is what holds when the router is not fit to be master any more: it lets go at
 // once, and the other one waits for its skew time. When it is fit again, nothing is
 // lost.
@@ -206,12 +227,14 @@ func unfit(k pair, p plan) promise {
 	return promise{two: atMost(handoverOverlap), twoAfter: atMost(handoverOverlap), gap: atMost(p.interval), back: atMost(0)}
 }
 
-// touched is what holds when something else removes the addresses: they are put back.
+// touched is what holds when something else removes the addresses, the router's own
+// among them: they are put back, and nobody takes over. Nobody answers as long as the
+// interface has no address of its own, as there is no route for the answer.
 func touched(k pair, _ plan) promise {
 	if k.faulted != vipd {
 		return promise{}
 	}
-	return promise{two: atMost(handoverOverlap), twoAfter: atMost(handoverOverlap)}
+	return promise{two: atMost(never), twoAfter: atMost(never), taken: atMost(never), gap: atMost(300 * time.Millisecond)}
 }
 
 // String is a line for a table.

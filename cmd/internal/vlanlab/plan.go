@@ -111,6 +111,7 @@ type plan struct {
 	script    bool // a check script
 	weight    int  // of it; 0 is a fault
 	process   bool // a process is tracked
+	furnished bool // all that the unit allows, see furnish; vipd alone has it
 }
 
 // The instances of the plans.
@@ -177,6 +178,9 @@ func (i instance) priority(router int) int {
 }
 
 func (p plan) yaml(b *strings.Builder, router int) {
+	if p.furnished {
+		furnished(b)
+	}
 	if p.script {
 		fmt.Fprintf(b, "vrrp_script:\n  chk_file:\n    script: %s%s\n    interval: 1\n    fall: 1\n    rise: 2\n    weight: %d\n", healthTest, healthFile, p.weight)
 	}
@@ -195,6 +199,9 @@ func (p plan) yaml(b *strings.Builder, router int) {
 		}
 		if p.process {
 			b.WriteString("    track_process: [chk_service]\n")
+		}
+		if p.furnished {
+			b.WriteString(furnishedTracks)
 		}
 		fmt.Fprintf(b, "    virtual_ipaddress: [\"%v\"]\n", i.vip)
 	}

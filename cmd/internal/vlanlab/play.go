@@ -69,6 +69,7 @@ type lab struct {
 	logs     string // empty: none are kept, unless a promise is broken
 	stand    *stand
 	stands   int
+	noise    *noise // nil: nobody looks
 	progress io.Writer
 }
 
@@ -103,26 +104,44 @@ const defaultAttempts = 3
 
 // play does all jobs one after the other, and returns what came of them.
 func (l *lab) play(ctx context.Context, jobs []job, attempts int) []outcome {
+	l.noise = listen()
+	defer l.noise.stop()
 	var list []outcome
+	spares := sparesAll
 	for i, j := range jobs {
 		var o outcome
-		for n := 1; n <= attempts && ctx.Err() == nil && (n == 1 || o.Error != "" || len(o.Missed) > 0); n++ {
+		t := tallyFor(attempts, &spares)
+		for n, excused, more := 1, 0, true; more && ctx.Err() == nil; n++ {
 			began := time.Now()
 			var err error
-			o, err = l.one(ctx, j)
+			o, err = l.one(ctx, j, n)
 			if err != nil {
 				o.Error = errors.Join(err, l.close()).Error() // who knows what it is like
+				o.disturbance = l.noise.between(began, time.Now())
 			}
-			o.Attempts = n
+			counts := true
+			if more = o.Error != "" || len(o.Missed) > 0; more {
+				counts, more = t.again(o.disturbance)
+			}
+			if !counts {
+				excused++
+			}
+			o.Attempts, o.Excused = n, excused
 			fmt.Fprintf(l.progress, "%d of %d, attempt %d, %.0f s: %v\n", i+1, len(jobs), n, time.Since(began).Seconds(), o)
+			if !counts {
+				fmt.Fprintf(l.progress, "this attempt does not count: %v\n", o.disturbance)
+				if l.noise.quiet(ctx) != nil {
+					break // interrupted
+				}
+			}
 		}
 		list = append(list, o)
 	}
 	return list
 }
 
-// one does one job.
-func (l *lab) one(ctx context.Context, j job) (outcome, error) {
+// one does one job, for the n-th time.
+func (l *lab) one(ctx context.Context, j job, n int) (outcome, error) {
 	o := outcome{Scenario: j.name, Pair: j.pair.String()}
 	if err := l.ready(ctx); err != nil {
 		return o, err
@@ -134,6 +153,7 @@ func (l *lab) one(ctx context.Context, j job) (outcome, error) {
 	r, report, err := s.round(ctx, j)
 	if err == nil {
 		o = s.judge(j, r, report)
+		o.disturbance = l.noise.between(r.began, r.ended)
 	}
 	broken := len(o.Missed) > 0 || err != nil
 	if r.began.IsZero() || l.logs == "" && !broken {
@@ -147,6 +167,9 @@ func (l *lab) one(ctx context.Context, j job) (outcome, error) {
 		l.logs = dir
 	}
 	prefix := filepath.Join(l.logs, j.name+"-"+j.pair.String())
+	if n > 1 {
+		prefix += fmt.Sprintf("-%d", n)
+	}
 	err = errors.Join(err, s.keep(ctx, prefix, r, report))
 	if broken {
 		l.show(prefix)
@@ -167,7 +190,9 @@ func (s *stand) round(ctx context.Context, j job) (*round, ping.Report, error) {
 	}
 	r.began = time.Now()
 	err = j.happen(ctx, s, r)
-	r.ended = time.Now()
+	if r.ended.IsZero() {
+		r.ended = time.Now()
+	}
 	if r.repaired.IsZero() {
 		r.repaired = r.ended
 	}

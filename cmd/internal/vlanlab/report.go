@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,7 +10,7 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/sys/unix"
+	"vipd/cmd/internal/figures"
 )
 
 // A report is everything a run found, as it is written to the JSON file.
@@ -25,22 +24,14 @@ type report struct {
 
 // describe says what the machines are emulated on.
 func describe() report {
-	r := report{Host: "unknown", CPUs: runtime.NumCPU(), Versions: make(map[string]string), Command: os.Args}
-	var u unix.Utsname
-	if unix.Uname(&u) == nil {
-		// What follows the number is the name of somebody's own build.
-		r.Host, _, _ = strings.Cut(unix.ByteSliceToString(u.Release[:]), "-")
-	}
+	r := report{CPUs: runtime.NumCPU(), Versions: make(map[string]string), Command: os.Args}
+	// What follows the number is the name of somebody's own build.
+	r.Host, _, _ = strings.Cut(figures.Kernel(), "-")
 	return r
 }
 
 func (r report) write(w io.Writer) error {
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", " ")
-	if err := enc.Encode(r); err != nil {
-		return fmt.Errorf("writing the JSON file: %w", err)
-	}
-	return nil
+	return figures.WriteJSON(w, r)
 }
 
 // failures is an error if anything could not be tried.
@@ -73,6 +64,13 @@ func (r report) print(w io.Writer) {
 		}
 	}
 	fmt.Fprintf(w, "\n%d of %d scenarios broke a promise\n", missed, len(r.Outcomes))
+	excused := 0
+	for _, o := range r.Outcomes {
+		excused += o.Excused
+	}
+	if excused > 0 {
+		fmt.Fprintf(w, "%d attempts did not count, as the host was busy with other things\n", excused)
+	}
 }
 
 // machines says what was tried, and on what.
@@ -86,26 +84,11 @@ func (r report) machines() string {
 	return strings.Join(words, "; ")
 }
 
-// Markers of what is written into a document.
-const (
-	markBegin = "<!-- vlanlab writes from here -->"
-	markEnd   = "<!-- to here -->"
-)
+// mark is where the tables go in the document.
+const mark figures.Mark = "<!-- vlanlab writes from here -->"
 
-// document writes the tables between the markers of a file. What was not tried this
-// time is lost: the tables are those of one run.
-func (r report) document(file string) error {
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return err
-	}
-	before, rest, ok := bytes.Cut(text, []byte(markBegin))
-	_, after, ok2 := bytes.Cut(rest, []byte(markEnd))
-	if !ok || !ok2 {
-		return fmt.Errorf("%s has not the two lines %q and %q", file, markBegin, markEnd)
-	}
-	return os.WriteFile(file, slices.Concat(before, []byte(markBegin+"\n\n"), r.tables(), []byte("\n"+markEnd), after), 0o644)
-}
+// document writes the tables into a file.
+func (r report) document(file string) error { return mark.WriteInto(file, r.tables()) }
 
 // tables returns the tables for the document.
 func (r report) tables() []byte {

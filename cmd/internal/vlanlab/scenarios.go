@@ -79,6 +79,7 @@ func scenarios() []scenario {
 		return p
 	}
 	alone := func() plan { p := basic(); p.instances = p.instances[:1]; return p }
+	full := func() plan { p := alone(); p.furnished = true; return p }
 	gateway := func() plan {
 		p := basic()
 		p.instances, p.together = []instance{four100(), four200()}, true
@@ -151,12 +152,28 @@ func scenarios() []scenario {
 			happen: partition, promise: healed,
 		},
 		{
+			name: "port-deaf", title: "the switch port gives the machine nothing any more, and takes what it sends; then all is well again",
+			happen: portDeaf, promise: healedAlone,
+		},
+		{
+			name: "port-mute", title: "the switch port takes nothing from the machine any more, and gives it everything; then all is well again",
+			happen: portMute, promise: healed,
+		},
+		{
+			name: "one-way", title: "the other router does not hear this one, the client both; then it does again",
+			happen: oneWay, promise: oneWayPromise,
+		},
+		{
 			name: "networkd-restart", title: "`systemctl restart systemd-networkd`",
 			happen: networkd("systemctl restart systemd-networkd"), promise: touched,
 		},
 		{
 			name: "networkd-reconfigure", title: "`networkctl reconfigure` of both VLAN interfaces",
 			happen: networkd("networkctl reconfigure " + device(100) + " " + device(200)), promise: touched,
+		},
+		{
+			name: "networkd-keep", title: "`systemctl restart systemd-networkd`, with what `vipd check` says is to be written",
+			happen: networkdKeeps, promise: undisturbed, pairs: vipdFaulted,
 		},
 		{
 			name: "stop-100ms", title: "`systemctl stop`, adverts every 100 ms",
@@ -201,6 +218,14 @@ func scenarios() []scenario {
 		{
 			name: "sync-group", title: "a sync group over both VLANs: one of its interfaces goes down, and up again",
 			plan: gateway, happen: groupMoves, promise: dead,
+		},
+		{
+			name: "unit", title: "scripts, checks and a pipe for other users under the packaged unit; then the check of another user fails, and recovers",
+			plan: full, happen: unit, promise: planned, pairs: vipdFaulted,
+		},
+		{
+			name: "instances", title: "`vipd@office` and `vipd@guests` beside `vipd`: one is killed, reloaded, stopped",
+			plan: alone, happen: instances, promise: undisturbed, pairs: vipdFaulted,
 		},
 		{
 			name: "readme", title: "README.md's section on two machines, to the letter; then `systemctl stop`",
@@ -453,17 +478,63 @@ func partition(ctx context.Context, s *stand, r *round) error {
 		func(one *router) error { one.port.Heal(); return nil }, s.plan.away100()...)
 }
 
-// networkd returns what a command for the network manager does.
-func networkd(command string) func(context.Context, *stand, *round) error {
-	return func(ctx context.Context, s *stand, r *round) error {
-		if _, err := s.routers[faulted].sh(ctx, "%s", command); err != nil {
-			return err
+// cutting returns a step that cuts both VLANs at a router's port in a direction.
+func cutting(d fabric.Direction) func(*router) error {
+	return func(r *router) error {
+		for _, vlan := range vlans {
+			r.port.Cut(vlan, d)
 		}
-		if err := wait(ctx, s.plan.masterDown()+2*time.Second); err != nil {
-			return err
-		}
-		return s.returned(ctx, r)
+		return nil
 	}
+}
+
+// healing is the step that undoes it.
+func healing(r *router) error {
+	r.port.Heal()
+	return nil
+}
+
+// portDeaf has a master send into a network of which it hears nothing.
+func portDeaf(ctx context.Context, s *stand, r *round) error {
+	one := s.routers[faulted]
+	if err := cutting(fabric.Out)(one); err != nil {
+		return err
+	}
+	if err := wait(ctx, s.plan.masterDown()+aftermath); err != nil {
+		return err
+	}
+	s.repaired(r)
+	if err := healing(one); err != nil {
+		return err
+	}
+	return s.returned(ctx, r)
+}
+
+func portMute(ctx context.Context, s *stand, r *round) error {
+	return failover(ctx, s, r, cutting(fabric.In), healing, s.plan.away()...)
+}
+
+// oneWay has a backup lose the adverts of a master whom everybody else hears. It shows
+// where it is heard that there are two.
+func oneWay(ctx context.Context, s *stand, r *round) error {
+	one, other := s.routers[faulted], s.routers[peer]
+	return failover(ctx, s, r,
+		func(*router) error { other.port.Deafen(one.port); return nil },
+		func(*router) error {
+			if one.kind == vipd {
+				status, err := one.status(ctx, "")
+				if err != nil {
+					return err
+				}
+				for _, i := range status.Instances {
+					if len(i.Contested) == 0 {
+						r.miss("%s does not say that %s is contested", one.name, i.Name)
+					}
+				}
+				s.repaired(r) // asking took a while
+			}
+			return healing(other)
+		}, s.plan.away()...)
 }
 
 func checkFails(ctx context.Context, s *stand, r *round) error {

@@ -200,7 +200,12 @@ func (s *stand) fit(ctx context.Context, r *router) error {
 		}
 	}
 	if s.plan.process {
-		return s.serve(ctx, r)
+		if err := s.serve(ctx, r); err != nil {
+			return err
+		}
+	}
+	if s.plan.furnished {
+		return s.furnish(ctx, r)
 	}
 	return nil
 }
