@@ -145,6 +145,32 @@ func (k *keeper) renew(now time.Time) {
 		return
 	}
 	k.round = nextRound(time.Now(), period, anchor.settings.cfg.AdvertInterval, anchor.inst.silence())
+	// A lease that was given late is short, and one that was not worth a renewal when
+	// rounds went by another instance may end before the next round.
+	if ends := soonest(leased); !ends.IsZero() {
+		if at := ends.Add(-period / 2); at.Before(k.round) {
+			k.round = later(at, time.Now().Add(refusedRetry))
+		}
+	}
+}
+
+// soonest returns when the first lease ends unless it is renewed.
+func soonest(leased []*hold) (ends time.Time) {
+	for _, h := range leased {
+		for a, p := range h.added {
+			if p.ours && !p.until.IsZero() && (ends.IsZero() || p.until.Before(ends)) && !slices.Contains(h.leaving, a) {
+				ends = p.until
+			}
+		}
+	}
+	return ends
+}
+
+func later(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
+	}
+	return a
 }
 
 // align has the other instances that advertise as often as the one that rounds go by
@@ -212,7 +238,8 @@ type renewal struct {
 	as netif.Address
 }
 
-// due returns what of a hold is to be renewed now.
+// due returns what of a hold is to be renewed now, and reports whether that is all
+// that needs it: who does not advertise in time is looked at again soon.
 func (k *keeper) due(h *hold, now time.Time, period time.Duration, few bool) (out []renewal, ok bool) {
 	s := h.settings
 	lifetime, ok := vrrp.LeaseLifetime(s.lease, s.cfg.AdvertInterval, h.inst.silence())
@@ -220,7 +247,14 @@ func (k *keeper) due(h *hold, now time.Time, period time.Duration, few bool) (ou
 		return nil, false // it does not advertise
 	}
 	for a, p := range h.added {
-		if !p.ours || s.leaseOf(a) == 0 || !h.worth(a, p.until.Sub(now), lifetime, period, few) || slices.Contains(h.leaving, a) {
+		left := p.until.Sub(now)
+		if !p.ours || s.leaseOf(a) == 0 || !h.worth(a, left, lifetime, period, few) || slices.Contains(h.leaving, a) {
+			continue
+		}
+		if lifetime <= left {
+			// The advertisement is late. What it was given after the one before is as
+			// right, and longer.
+			ok = false
 			continue
 		}
 		as := k.where(h, p.as)
