@@ -10,6 +10,9 @@ const (
 	// contestGrace is how many intervals a master is not contested: whoever it
 	// has taken over from has a last word.
 	contestGrace = 2
+	// announceGrace bounds that for who announces an address, which no interval
+	// delays.
+	announceGrace = 2 * time.Second
 	// contestSilence is for how long at least somebody who announces an address
 	// of ours stays a rival after that. There is no interval in which it has to.
 	contestSilence = 5 * time.Second
@@ -90,7 +93,11 @@ func (r *Rival) same(s *Rival) bool { return r.Addr == s.Addr && r.MAC == s.MAC 
 
 // contest takes note of a rival that was just heard.
 func (m *Machine) contest(now time.Time, r Rival) {
-	if r.Last.Sub(m.since) < contestGrace*m.cfg.Interval {
+	grace := contestGrace * m.cfg.Interval
+	if !r.Addr.IsValid() {
+		grace = min(grace, announceGrace)
+	}
+	if r.Last.Sub(m.since) < grace {
 		return
 	}
 	why := Reason{Kind: ReasonContested, Peer: r.Addr, PeerPriority: r.Priority, MAC: r.MAC}

@@ -125,7 +125,8 @@ type AddressLost struct {
 
 // AddressExpired reports that the kernel has removed addresses because their
 // lease ran out: this router was not alive for too long. Unlike [AddressLost] that
-// is loss of mastership, as another router may have taken over.
+// is loss of mastership, as another router may have taken over; one that has not yet is
+// told, by priority 0, not to wait any longer.
 type AddressExpired struct {
 	Addrs []Address
 }
@@ -277,12 +278,15 @@ func (a Address) String() string {
 	return a.IP.String() + " on " + a.Interface
 }
 
-func addressList(addrs []Address) string {
+func addressList(addrs []Address) string { return "[" + joined(addrs) + "]" }
+
+// joined lists addresses in a sentence.
+func joined(addrs []Address) string {
 	s := make([]string, len(addrs))
 	for i, a := range addrs {
 		s[i] = a.String()
 	}
-	return "[" + strings.Join(s, ", ") + "]"
+	return strings.Join(s, ", ")
 }
 
 // A FaultKind is a kind of condition that keeps a virtual router out of the

@@ -353,8 +353,13 @@ const unwillingNamed = 5
 func (m *Machine) yield(now time.Time, why Reason) {
 	timer := downWhole
 	switch cause := why.Cause; cause.Kind {
-	case ReasonGap, ReasonLeaseExpired:
+	case ReasonGap:
 		timer = downListen
+		m.giveUp()
+	case ReasonLeaseExpired:
+		// The others' group takes over when the timers of all its members have run out.
+		timer = downListen
+		m.sayStop()
 		m.giveUp()
 	case ReasonAddressLost:
 		// keepalived has all members resign.

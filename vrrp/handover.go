@@ -301,6 +301,9 @@ func (m *Machine) addressExpired(now time.Time, ev AddressExpired) {
 		}
 	}
 	if len(gone) > 0 {
+		// A backup that has not taken over yet would wait for nothing until its timer
+		// runs out. A router that is master by now answers with an advertisement.
+		m.sayStop()
 		m.loseTouch(now, Reason{Kind: ReasonLeaseExpired, Addrs: gone})
 	}
 }

@@ -203,14 +203,14 @@ func (r Reason) String() string {
 	case ReasonGap:
 		return fmt.Sprintf("did not run for %s; listening before anything else", round(r.Elapsed))
 	case ReasonLeaseExpired:
-		return "was not alive for so long that the kernel removed " + addressList(r.Addrs)
+		return "was not alive for so long that the kernel removed " + joined(r.Addrs)
 	case ReasonAddressLost:
-		return "somebody removed " + addressList(r.Addrs)
+		return "somebody removed " + joined(r.Addrs)
 	case ReasonContested:
 		if r.Peer.IsValid() {
 			return fmt.Sprintf("%s, with priority %d, is master too", r.Peer, r.PeerPriority)
 		}
-		return fmt.Sprintf("%s answers for %s, too", r.MAC, addressList(r.Addrs))
+		return fmt.Sprintf("%s answers for %s, too", r.MAC, joined(r.Addrs))
 	case ReasonContestEnded:
 		if r.Peer.IsValid() {
 			return fmt.Sprintf("%s is not heard as master any more", r.Peer)

@@ -195,12 +195,8 @@ func (f *failover) wait(ctx context.Context, client *control.Client, before *con
 		}
 		results, settled := make([]handedOver, len(begun)), true
 		for i, r := range begun {
-			in := now[r.Name]
-			if in == nil { // a reload took it away
-				in = &control.Instance{Name: r.Name}
-			}
 			var known bool
-			results[i], known = f.judge(r, old[r.Name], in)
+			results[i], known = f.judge(r, old[r.Name], now[r.Name])
 			settled = settled && known
 		}
 		if settled || time.Now().After(deadline) {
@@ -214,13 +210,20 @@ func (f *failover) wait(ctx context.Context, client *control.Client, before *con
 	}
 }
 
-// judge says what became of an instance, and whether that is the last word.
+// judge says what became of an instance, and whether that is the last word. It is
+// not in the present status, and in is nil, if a reload took it away.
 func (f *failover) judge(begun control.FailoverResult, old, in *control.Instance) (result handedOver, known bool) {
-	r := handedOver{Name: in.Name, State: in.State, Master: in.Master}
+	r := handedOver{Name: begun.Name}
+	if in != nil {
+		r.State, r.Master = in.State, in.Master
+	}
 	wasMaster := old != nil && old.State == control.StateMaster
 	switch {
 	case f.end || !begun.Done:
 		r.Done, r.Text = begun.Done, begun.Text
+		return r, true
+	case in == nil:
+		r.Text = "a reload has removed or renamed it meanwhile; see the log"
 		return r, true
 	case in.State == control.StateMaster && in.HandingOver:
 		r.Text = "no other router has taken over yet"

@@ -221,6 +221,19 @@ func TestAFailoverOfABackupIsDoneIfAnotherRouterIsMaster(t *testing.T) {
 	}
 }
 
+func TestOfAnInstanceThatAReloadTookAwayAFailoverSaysSo(t *testing.T) {
+	var f failover
+	begun := control.FailoverResult{Name: "A", Done: true}
+	r, known := f.judge(begun, &control.Instance{Name: "A", State: control.StateMaster}, nil)
+	if !known || r.Done || r.Name != "A" || r.Text != "a reload has removed or renamed it meanwhile; see the log" {
+		t.Errorf("%+v, the last word: %t", r, known)
+	}
+	begun = control.FailoverResult{Name: "A", Text: "it is in fault"}
+	if r, known := f.judge(begun, nil, nil); !known || r.Done || r.Text != begun.Text {
+		t.Errorf("of one that could not be begun: %+v, the last word: %t", r, known)
+	}
+}
+
 func TestAFailoverIsEnded(t *testing.T) {
 	s := newStandIn()
 	s.begin = func(in *control.Instance) { in.Yielded = false }

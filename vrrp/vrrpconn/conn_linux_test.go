@@ -958,8 +958,12 @@ func TestATimeStampSurvivesASteppedClock(t *testing.T) {
 
 func TestSteppingTheClockDoesNotMoveWhatWasReceived(t *testing.T) {
 	// A datagram waits so long before it is read. The two clocks are read one
-	// after the other: a thread that has to wait in between takes it for younger.
-	const unread = 100 * time.Millisecond
+	// after the other: a thread that has to wait in between takes it for younger,
+	// but hardly so often.
+	const (
+		unread   = 100 * time.Millisecond
+		attempts = 10
+	)
 	for _, cfg := range []Config{group4, group6} {
 		t.Run(cfg.Family.String(), func(t *testing.T) {
 			l := newLab(t)
@@ -981,18 +985,23 @@ func TestSteppingTheClockDoesNotMoveWhatWasReceived(t *testing.T) {
 					if stampedAfter {
 						atEmpty, atRead = -by, 0
 					}
-					step = atEmpty
-					nothing(t, b)
-					before := time.Now()
-					send(t, a, Message{Src: src, Dst: cfg.Group, TTL: 255, Payload: []byte{0x31, 1}})
-					must(t, b.Wait())
-					after := time.Now()
-					step = atRead
-					time.Sleep(unread)
-					d := receive(t, b, 1)[0]
-					if d.At.Before(before) || d.At.After(after.Add(unread/2)) {
-						t.Errorf("stepped by %v, stamped after that: %v: received %v after it was sent, and it took no more than %v",
-							by, stampedAfter, d.At.Sub(before), after.Sub(before))
+					var wrong string
+					for n := 0; n == 0 || wrong != "" && n < attempts; n++ {
+						step = atEmpty
+						nothing(t, b)
+						before := time.Now()
+						send(t, a, Message{Src: src, Dst: cfg.Group, TTL: 255, Payload: []byte{0x31, 1}})
+						must(t, b.Wait())
+						after := time.Now()
+						step = atRead
+						time.Sleep(unread)
+						wrong = ""
+						if d := receive(t, b, 1)[0]; d.At.Before(before) || d.At.After(after.Add(unread/2)) {
+							wrong = fmt.Sprintf("received %v after it was sent, and it took no more than %v", d.At.Sub(before), after.Sub(before))
+						}
+					}
+					if wrong != "" {
+						t.Errorf("stepped by %v, stamped after that: %v: %s", by, stampedAfter, wrong)
 					}
 				}
 			}

@@ -210,6 +210,7 @@ func (d *Daemon) build(handle *netif.Handle, watcher *netif.Watcher) error {
 	table.prepare(d.leasedAddresses())
 	d.secondaries = table
 	d.keeper.links = d.links.current.Load
+	d.keeper.asked = asks(handle, d.links.link)
 	d.keeper.usable = func() func(vrrp.Address) bool {
 		find := finder(watcher.Snapshot())
 		return func(a vrrp.Address) bool {

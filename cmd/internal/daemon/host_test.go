@@ -168,6 +168,7 @@ func (k *fakeKernel) RenewFunc(addrs []netif.Address, still func() bool) []netif
 		case !there:
 			out[i].Err = netif.ErrNotPresent
 		default:
+			k.addrs[addressKey(a)].Protocol = netif.Protocol
 			k.live(addressKey(a), a.ValidLifetime)
 		}
 		k.mu.Unlock()
@@ -350,6 +351,7 @@ func newOwnerHost(t *testing.T, kernel *fakeKernel, cfgs ...config.Instance) *ow
 		func(string) (time.Duration, time.Duration) { return 0, 0 })
 	j := &journal{path: filepath.Join(t.TempDir(), "addresses.json"), log: log, ours: make(map[vrrp.Address]netip.Prefix)}
 	h.keeper = newKeeper(log, kernel, j)
+	h.keeper.asked = func() addressFinder { return kernel.find }
 	all := config.Config{Instances: cfgs}
 	crowded := all.UnleasedIPv6()
 	for i, cfg := range cfgs {

@@ -71,7 +71,10 @@ type instance struct {
 	restores   int                       // how often addresses were put back, lately
 	restoredAt time.Time                 // and when last
 	reformed   time.Time                 // when a reload last changed the form of addresses: one may be gone for a moment
+	foreign    map[vrrp.Address]bool     // in place, but not by vipd: they stay; only to be replaced
 	looksAgain bool                      // a timer runs for those that were not shown
+	sourceGone time.Time                 // since when it has had no source address, if it once had one
+	graceEnds  time.Time                 // until then it goes on without; zero: it does not
 	mismatches map[netip.Addr]mismatch
 	refused    map[netip.Addr]refusal
 	faultSince map[faultKey]time.Time
@@ -117,19 +120,6 @@ type counters struct {
 type faultKey struct {
 	kind vrrp.FaultKind
 	name string
-}
-
-// A mismatch is how the configuration of a peer that is heard differs.
-type mismatch struct {
-	text  string
-	since time.Time
-}
-
-// A refusal is why the last advertisement of a peer was dropped.
-type refusal struct {
-	drop vrrpconn.Drop
-	mismatch
-	last time.Time // when it was refused last
 }
 
 // passed is a transition in the past.
@@ -287,9 +277,11 @@ func (inst *instance) setLink(view linkView) {
 	was := inst.view
 	inst.view = view
 	if !view.source.IsValid() {
-		// The last word, priority 0, comes from where the others came from.
+		// What is said without an address, and be it the last word, comes from
+		// where the rest came from.
 		inst.view.source = was.source
 	}
+	inst.bridge(&was)
 	if inst.view.source != was.source {
 		clear(inst.cached)
 	}
@@ -297,9 +289,15 @@ func (inst *instance) setLink(view linkView) {
 		inst.fitMTU()
 	}
 	inst.setInterfaces(view.tracked)
-	faults := slices.Clone(view.faults)
+	faults, source := inst.linkFaults(), view.source
 	inst.socketError = nil
-	if view.usable {
+	switch {
+	case inst.bridging():
+		source = inst.view.source
+	case view.sourceless:
+		source = netip.Addr{}
+	}
+	if inst.usable() {
 		if err := inst.loop().attach(inst, inst.portKey()); err != nil {
 			faults = append(faults, inst.loop().socketFault(inst, err))
 		}
@@ -309,7 +307,7 @@ func (inst *instance) setLink(view linkView) {
 	if time.Now().Before(inst.muteUntil) {
 		faults = append(faults, vrrp.Fault{Kind: vrrp.FaultSilenced, Name: inst.cfg.Interface, Detail: inst.muteError.Error()})
 	}
-	inst.loop().step(inst, time.Now(), vrrp.Link{Source: view.source, Faults: faults})
+	inst.loop().step(inst, time.Now(), vrrp.Link{Source: source, Faults: faults})
 	inst.dateFaults()
 	inst.reconcile()
 }
@@ -344,7 +342,7 @@ func (l *loop) socketFault(inst *instance, err error) vrrp.Fault {
 
 // retrySocket puts an instance that has lost its socket in fault.
 func (l *loop) retrySocket(inst *instance, err error) {
-	faults := append(slices.Clone(inst.view.faults), l.socketFault(inst, err))
+	faults := append(inst.linkFaults(), l.socketFault(inst, err))
 	l.step(inst, time.Now(), vrrp.Link{Source: inst.view.source, Faults: faults})
 }
 
@@ -409,29 +407,35 @@ func (inst *instance) reconcile() {
 			continue
 		}
 		was, known := inst.seen[a]
+		shown := was.at
+		if shown.IsZero() {
+			shown = inst.begun()
+		}
 		there, present := inst.view.find(a)
 		switch {
 		case inst.noTrack[a] && present:
 			inst.seen[a] = sighting{at: now, created: there.Created}
 		case inst.noTrack[a]:
 			// Whoever removes it may, but not the kernel.
-			if known && inst.hasExpired(a, was.at, now) {
+			if inst.hasExpired(a, shown, now) {
 				expired = append(expired, a)
 			}
-		case present && (!known || !was.missed.IsZero() || was.created == there.Created || now.Sub(inst.reformed) < patience):
+		case present && (!known || !was.missed.IsZero() || was.created == there.Created || inst.foreign[a] || now.Sub(inst.reformed) < patience):
 			inst.seen[a] = sighting{at: now, created: there.Created}
 		case present:
 			// Somebody removed it, and somebody has made it again.
 			lost = append(lost, a)
-		case !known && inst.wasRemoved(a, now):
-			lost = append(lost, a) // before it was ever seen
+		case was.at.IsZero() && inst.hasExpired(a, shown, now):
+			expired = append(expired, a) // before it was ever seen
+		case was.at.IsZero() && inst.wasRemoved(a, now):
+			lost = append(lost, a) // as above
 		case !known:
 			inst.seen[a] = sighting{missed: now}
 			waiting = true
 		case was.missed.IsZero() && now.Sub(inst.reformed) < patience:
 			inst.seen[a] = sighting{missed: now}
 			waiting = true
-		case was.missed.IsZero() && inst.hasExpired(a, was.at, now):
+		case was.missed.IsZero() && inst.hasExpired(a, shown, now):
 			expired = append(expired, a)
 		case was.missed.IsZero() || now.Sub(was.missed) >= patience:
 			lost = append(lost, a)
@@ -464,11 +468,21 @@ func (inst *instance) reconcile() {
 // wasRemoved reports whether it is known that somebody removed an address since it
 // was put in place: whoever fights for it does so at once.
 func (inst *instance) wasRemoved(a vrrp.Address, now time.Time) bool {
-	if len(inst.history) == 0 || now.Sub(inst.reformed) < restorePatience {
+	if inst.view.removal == nil || len(inst.history) == 0 || now.Sub(inst.reformed) < restorePatience {
 		return false
 	}
 	r, ok := inst.view.removal(a)
-	return ok && !r.Expired && r.At.After(inst.history[len(inst.history)-1].at) && r.At.After(inst.restoredAt)
+	return ok && r.At.After(inst.begun())
+}
+
+// begun returns since when an address that was never seen can have been in place: since
+// the state changed, or addresses were put back.
+func (inst *instance) begun() time.Time {
+	at := inst.restoredAt
+	if n := len(inst.history); n > 0 && inst.history[n-1].at.After(at) {
+		at = inst.history[n-1].at
+	}
+	return at
 }
 
 // lookAgain has the addresses compared again, also if nothing else happens.
@@ -487,14 +501,16 @@ func (inst *instance) lookAgain(after time.Duration) {
 
 // hasExpired reports whether it was the kernel that removed an address since it was
 // shown last, because its lease ran out. When the kernel's message is lost, as many
-// may be at once, its time tells.
+// may be at once, its time tells. A lifetime that ends before the lease is not the
+// lease's, but one that somebody else gave the address.
 func (inst *instance) hasExpired(a vrrp.Address, shown, now time.Time) bool {
 	const early = 50 * time.Millisecond // by which the kernel and this process may disagree
-	if r, ok := inst.view.removal(a); ok && !r.At.Before(shown) {
-		return r.Expired
-	}
 	end := inst.leased.Load()
-	return end != 0 && now.Sub(inst.born) >= time.Duration(end)-early
+	over := func(at time.Time) bool { return end != 0 && at.Sub(inst.born) >= time.Duration(end)-early }
+	if r, ok := inst.view.removal(a); ok && !r.At.Before(shown) {
+		return r.Expired && over(r.At)
+	}
+	return over(now)
 }
 
 // tellLoss says which addresses somebody else has removed and, as far as that can
@@ -516,6 +532,9 @@ func (inst *instance) tellLoss(lost []vrrp.Address) {
 	go func() {
 		// Finding out takes a look at all processes.
 		who := remover(by)
+		if by.Expired {
+			who = "the kernel, as somebody had given them a shorter lifetime"
+		}
 		inst.post(func(inst *instance) {
 			text := fmt.Sprintf("%s removed by %s", joined(lost), who)
 			if !resigns {
@@ -550,7 +569,7 @@ func remover(r netif.Removal) string {
 	if pid, name, ok := netif.ProcessOfPort(r.Port); ok {
 		return fmt.Sprintf("%s (process id %d)", name, pid)
 	}
-	return fmt.Sprintf("a process that has ended (netlink port %d)", r.Port)
+	return fmt.Sprintf("a process that has ended (netlink port %d, usually its process id)", r.Port)
 }
 
 // happened remembers for status what did not change the state.
@@ -630,10 +649,17 @@ func (inst *instance) accepted(d *vrrpconn.Datagram, adv *vrrp.Advertisement, fo
 	for _, f := range found[1:] {
 		text += "; " + f.String()
 	}
-	if old, ok := inst.mismatches[d.Src]; ok && old.text == text || !ok && len(inst.mismatches) >= maxPeers {
+	now := time.Now()
+	old, known := inst.mismatches[d.Src]
+	switch {
+	case known && old.text == text:
+		old.last = now
+		inst.mismatches[d.Src] = old
 		return
+	case !known:
+		forget(inst.mismatches, maxPeers)
 	}
-	inst.mismatches[d.Src] = mismatch{text: text, since: time.Now()}
+	inst.mismatches[d.Src] = mismatch{text: text, since: now, last: now}
 	if inst.once.Once(d.Src.String() + " mismatch") {
 		inst.log.Warn("the configuration of a peer differs; more of the kind is only in status", "peer", d.Src, "difference", text)
 	}
@@ -670,10 +696,11 @@ func (inst *instance) refuse(peer netip.Addr, drop *vrrpconn.DropError) {
 		old.last = now
 		inst.refused[peer] = old
 		return
-	case !known && len(inst.refused) >= maxPeers:
-		return
+	case !known:
+		forget(inst.refused, maxPeers)
 	}
-	inst.refused[peer] = refusal{drop.Drop, mismatch{text: "its advertisements are refused: " + drop.Detail, since: now}, now}
+	delete(inst.mismatches, peer) // it was another one's, or is told by this
+	inst.refused[peer] = refusal{drop.Drop, mismatch{text: "its advertisements are refused: " + drop.Detail, since: now, last: now}}
 }
 
 // clock is what tells how long ago something was for the instance. It goes on while
@@ -794,6 +821,7 @@ func (inst *instance) transition(t vrrp.Transition) {
 		inst.counters.releasedMaster++
 	}
 	clear(inst.seen)
+	inst.foreign = nil
 	inst.dateFaults()
 	inst.once.Reset("")
 	inst.notes.Reset("")

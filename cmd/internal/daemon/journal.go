@@ -231,6 +231,25 @@ func (j *journal) owns(a vrrp.Address, find addressFinder) bool {
 	return ok && addedByVipd(p)
 }
 
+// own takes addresses into the record that vipd has put there although it knew better
+// at the start: they were the host's own then, and somebody has removed them since.
+func (j *journal) own(addrs []netif.Address) {
+	j.mu.Lock()
+	fresh := false
+	for _, a := range addrs {
+		if _, known := j.ours[addressKey(a)]; !known {
+			j.ours[addressKey(a)], fresh = a.Prefix, true
+		}
+	}
+	j.mu.Unlock()
+	if !fresh {
+		return
+	}
+	if err := j.write(); err != nil {
+		j.log.Error("cannot record which addresses are vipd's", "error", err)
+	}
+}
+
 // foreign takes addresses out of the record: somebody else has put them there.
 func (j *journal) foreign(addrs []netif.Address) {
 	j.mu.Lock()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"runtime"
 	"slices"
@@ -25,6 +26,8 @@ const (
 	// addAgain is how soon it is looked again whether addresses may be added that an
 	// instance was not alive enough for.
 	addAgain = 50 * time.Millisecond
+	// lookSoon is how soon it is looked whether addresses that were added are there.
+	lookSoon = 50 * time.Millisecond
 	// removeRetry is how soon an address is tried again that could not be
 	// removed: until it is gone, two machines may answer for it.
 	removeRetry = time.Second
@@ -57,6 +60,9 @@ type keeper struct {
 	ended   chan struct{}
 	// links returns the newest view of the interfaces, or nil if there is none.
 	links func() *netif.Snapshot
+	// asked returns what knows the addresses as the kernel has them now; nil: nobody
+	// could ask it.
+	asked func() addressFinder
 
 	// Only the keeper's goroutine uses what follows.
 	holds map[*instance]*hold
@@ -92,10 +98,13 @@ type hold struct {
 	leaving  []vrrp.Address          // to be removed
 	failed   map[vrrp.Address]string // and why
 	on       map[string]int          // the index that the interface of that name had then
+	had      map[vrrp.Address]bool   // were in place, and somebody has removed them
+	foreign  map[vrrp.Address]bool   // are in place, and somebody else has put them there
 	queued   bool
 	first    bool // nothing of this request was added yet
 
 	reign    uint64 // a number for each time that addresses are wanted after they were not
+	fought   bool   // it was told of that somebody puts addresses there that it had
 	retrying bool   // a retry is on its way
 	waits    bool   // a look is on its way whether it may add by then
 	aligned  time.Time
@@ -115,7 +124,7 @@ func newKeeper(log *slog.Logger, table addressTable, j *journal) *keeper {
 	return &keeper{
 		log: log, table: table, journal: j, inbox: newMailbox[func()](),
 		ended: make(chan struct{}), holds: make(map[*instance]*hold),
-		links: func() *netif.Snapshot { return nil }, alive: func() {},
+		links: func() *netif.Snapshot { return nil }, asked: func() addressFinder { return nil }, alive: func() {},
 	}
 }
 
@@ -133,6 +142,9 @@ func (k *keeper) lost(inst *instance, addrs []vrrp.Address) {
 	k.inbox.put(func() {
 		if h := k.holds[inst]; h != nil {
 			for _, a := range addrs {
+				if h.added[a].ours {
+					h.had[a] = true
+				}
 				delete(h.added, a)
 			}
 		}
@@ -242,13 +254,15 @@ func (k *keeper) want(inst *instance, s *settings, asked time.Duration, epoch ui
 	h := k.holds[inst]
 	if h == nil {
 		h = &hold{inst: inst, added: make(map[vrrp.Address]placed), failed: make(map[vrrp.Address]string), on: make(map[string]int)}
+		h.had, h.foreign = make(map[vrrp.Address]bool), make(map[vrrp.Address]bool)
 		k.holds[inst] = h
 	}
 	if !h.wanted {
 		h.wanted, h.todo = true, nil
 		h.reign++
-		h.retries, h.retrying = 0, false
+		h.retries, h.retrying, h.fought = 0, false, false
 		clear(h.failed)
+		clear(h.had)
 	}
 	h.settings, h.asked, h.epoch, h.first = s, asked, epoch, true
 	h.todo = append(h.todo, addrs...)
@@ -579,7 +593,13 @@ func (k *keeper) added(batch []wish, wanted []netif.Address, results []netif.Res
 	h := batch[0].h
 	var ready []vrrp.Address
 	took := false // addresses that were there and are ours
-	var foreign []netif.Address
+	var ours, foreign []netif.Address
+	var find addressFinder // what is there already
+	if slices.ContainsFunc(results, func(r netif.Result) bool { return r.Existed }) {
+		find = k.present()
+		k.takeBack(h, batch, wanted, results, find)
+	}
+	before := maps.Clone(h.foreign)
 	for i, res := range results {
 		a, as := batch[i].addr, wanted[i]
 		lifetime := as.ValidLifetime
@@ -596,22 +616,31 @@ func (k *keeper) added(batch []wish, wanted []netif.Address, results []netif.Res
 		delete(h.failed, a)
 		ready = append(ready, a)
 		switch {
-		case !res.Existed, k.ours(a), k.others(h, a, as):
+		case !res.Existed, k.ours(a, find), k.others(h, a, as):
 			p := placed{ours: true, as: as}
 			if lifetime > 0 {
 				p.until = at.Add(lifetime)
 			}
 			h.added[a] = p
+			ours = append(ours, as)
+			delete(h.foreign, a)
+			delete(h.had, a)
 			k.remember(h, a.Interface)
 			took = took || res.Existed
 		case !h.added[a].ours:
 			h.added[a] = placed{as: as}
+			h.foreign[a] = true
 			foreign = append(foreign, as)
 			h.settings.log.Warn("the address is on this host already; vipd did not add it and will not remove it", "address", as.Prefix)
 		}
 	}
 	if len(foreign) > 0 {
 		k.journal.foreign(foreign)
+	}
+	k.journal.own(ours)
+	if !maps.Equal(before, h.foreign) {
+		foreign := maps.Clone(h.foreign)
+		h.inst.post(func(inst *instance) { inst.foreign = foreign })
 	}
 	if took {
 		k.adjustLease(h, nil) // their lifetimes are not those of now
@@ -620,6 +649,34 @@ func (k *keeper) added(batch []wish, wanted []netif.Address, results []netif.Res
 	ready = k.await(h, ready, at)
 	if len(ready) > 0 {
 		k.report(h, vrrp.AddressReady{Epoch: h.epoch, Addrs: ready})
+	}
+}
+
+// takeBack makes addresses vipd's again that it had in place, that somebody has
+// removed, and that are there all the same: a network manager that puts back what it
+// takes for its own has added them for good, and they would stay with this host
+// whoever is master. They become what vipd would have added. Addresses that were there
+// before this router became master are left alone. What follows takes those that are
+// vipd's for added.
+func (k *keeper) takeBack(h *hold, batch []wish, wanted []netif.Address, results []netif.Result, find addressFinder) {
+	for i, res := range results {
+		a, as := batch[i].addr, wanted[i:i+1]
+		if !res.Existed || !h.had[a] || k.others(h, a, as[0]) || k.ours(a, find) {
+			continue
+		}
+		if p, ok := find(a); ok && a.IP.Is6() && p.Prefix.Bits() != as[0].Prefix.Bits() {
+			// A renewal does not change that, and it would not be found again.
+			other := as[0]
+			other.Prefix = p.Prefix
+			k.table.Remove([]netif.Address{other})
+			results[i] = k.table.AddIf(as, h.mayAdd)[0]
+		} else if results[i] = k.table.RenewFunc(as, h.mayAdd)[0]; errors.Is(results[i].Err, netif.ErrNotPresent) {
+			results[i] = k.table.AddIf(as, h.mayAdd)[0] // gone once more
+		}
+		if r := results[i]; r.Err == nil && !r.Existed && !h.fought {
+			h.fought = true
+			h.settings.log.Warn("somebody has removed an address of this master and added it again; vipd takes it back", "address", as[0].Prefix)
+		}
 	}
 }
 
@@ -672,9 +729,50 @@ func (k *keeper) arrived(now time.Time) {
 
 // ours reports whether an address that was there already is vipd's own, from an
 // attempt that seemed to have failed.
-func (k *keeper) ours(a vrrp.Address) bool {
-	s := k.links()
-	return s != nil && kernelTells() && k.journal.owns(a, finder(s))
+func (k *keeper) ours(a vrrp.Address, find addressFinder) bool {
+	return kernelTells() && k.journal.owns(a, find)
+}
+
+// present returns what finds the addresses that are there now. The newest snapshot may
+// be older than the kernel's answer that an address is there.
+func (k *keeper) present() addressFinder {
+	if find := k.asked(); find != nil {
+		return find
+	}
+	if s := k.links(); s != nil {
+		return finder(s)
+	}
+	return func(vrrp.Address) (netif.PresentAddress, bool) { return netif.PresentAddress{}, false }
+}
+
+// asks returns what asks the kernel for its addresses, on interfaces of those names. Of
+// two with the same IP address it tells of the one that vipd has added.
+func asks(handle *netif.Handle, link func(name string) (netif.Link, bool)) func() addressFinder {
+	type key struct {
+		index int
+		ip    netip.Addr
+	}
+	return func() addressFinder {
+		all, err := handle.Addresses()
+		if err != nil {
+			return nil
+		}
+		have := make(map[key]netif.PresentAddress, len(all))
+		for _, p := range all {
+			k := key{p.Index, p.Addr().WithZone("")}
+			if old, ok := have[k]; !ok || old.Protocol != netif.Protocol {
+				have[k] = p
+			}
+		}
+		return func(a vrrp.Address) (netif.PresentAddress, bool) {
+			l, ok := link(a.Interface)
+			if !ok {
+				return netif.PresentAddress{}, false
+			}
+			p, ok := have[key{l.Index, a.IP.WithZone("")}]
+			return p, ok
+		}
+	}
 }
 
 // others reports whether it is this keeper that has put an address there, for
@@ -721,7 +819,12 @@ func (k *keeper) retry(h *hold, reign uint64) {
 }
 
 func (k *keeper) report(h *hold, ev vrrp.AddressReady) {
-	h.inst.post(func(inst *instance) { inst.loop().step(inst, time.Now(), ev) })
+	h.inst.post(func(inst *instance) {
+		inst.loop().step(inst, time.Now(), ev)
+		// One that is gone by now, as after a pause, may have been missed before it
+		// counted, and nothing else need happen.
+		inst.lookAgain(lookSoon)
+	})
 }
 
 var _ addressTable = (*netif.Handle)(nil)

@@ -27,6 +27,9 @@ type linkView struct {
 	mtu    int
 	source netip.Addr
 	faults []vrrp.Fault
+	// sourceless is set when the interface is ready, and nothing keeps the instance
+	// from having a socket but that it has no IPv4 address to send from.
+	sourceless bool
 	// tracked says whether the interfaces that are tracked with a weight are
 	// up, in the order in which the instance tracks them.
 	tracked []bool
@@ -39,7 +42,7 @@ type linkView struct {
 
 func (v *linkView) equal(w *linkView) bool {
 	return v.usable == w.usable && v.index == w.index && v.mtu == w.mtu && v.source == w.source && slices.Equal(v.faults, w.faults) &&
-		slices.Equal(v.tracked, w.tracked)
+		v.sourceless == w.sourceless && slices.Equal(v.tracked, w.tracked)
 }
 
 // links follows the host's interfaces and addresses and tells every instance
@@ -217,6 +220,7 @@ func (w *links) view(s *netif.Snapshot, inst *instance) linkView {
 		v.source = w.source(s, inst, link)
 		if v.usable = v.source.IsValid(); !v.usable {
 			v.faults = append(v.faults, w.noSource(cfg.Family, cfg.Interface))
+			v.sourceless = cfg.Family == vrrp.IPv4 && link.Ready()
 		} else if cfg.TrackSourceIP && cfg.SourceIP.IsValid() && !w.hasAddress(s, cfg.SourceIP) {
 			v.faults = append(v.faults, vrrp.Fault{Kind: vrrp.FaultNoSource, Name: cfg.Interface, Detail: cfg.SourceIP.String() + " is configured as the source and not on this host"})
 		}

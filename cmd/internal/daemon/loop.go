@@ -328,6 +328,12 @@ func (l *loop) timers() {
 			}
 			continue // the drain may have moved the timer
 		}
+		if inst.bridging() && inst.m.State() == vrrp.Backup && !inst.m.HandingOver() {
+			// Without an address it may not have heard the master: with rp_filter
+			// the kernel drops what comes from a network it has no route to.
+			inst.endGrace()
+			continue
+		}
 		l.step(inst, now, vrrp.Wake{Early: early})
 	}
 }
@@ -493,7 +499,7 @@ func (l *loop) carryOut(e effect) {
 		return
 	}
 	if e.closeSocket {
-		if !e.inst.view.usable {
+		if !e.inst.usable() {
 			l.detach(e.inst)
 		}
 		return

@@ -62,7 +62,8 @@ func TestAnAddressThatExpiredIsNotPutBack(t *testing.T) {
 		expired bool
 	}{
 		{"at its time", nil, true, true},
-		{"the kernel says so", func(k *fakeKernel, key vrrp.Address) { k.remove(key, netif.Removal{At: time.Now(), Expired: true}) }, false, true},
+		{"before its time, as somebody has shortened it", func(k *fakeKernel, key vrrp.Address) { k.remove(key, netif.Removal{At: time.Now(), Expired: true}) }, false, false},
+		{"the kernel says so late", func(k *fakeKernel, key vrrp.Address) { k.remove(key, netif.Removal{At: time.Now(), Expired: true}) }, true, true},
 		{"the kernel's message is lost", func(k *fakeKernel, key vrrp.Address) { k.remove(key, netif.Removal{}) }, true, true},
 		{"the message about somebody who did it is lost", func(k *fakeKernel, key vrrp.Address) { k.remove(key, netif.Removal{}) }, false, false},
 		{"somebody did it", func(k *fakeKernel, key vrrp.Address) { k.remove(key, netif.Removal{At: time.Now(), Port: somebody}) }, false, false},

@@ -121,7 +121,7 @@ func TestAnAddressThatMovesIsNeverGoneAndIsRemovedByWhoHasItLast(t *testing.T) {
 			k.moved()
 			k.turn()
 			k.has(t, tt.gone, tt.now)
-			if len(k.journal.ours) > 0 || k.holds[loser] != nil {
+			if len(k.journal.ours) != 1 || k.holds[loser] != nil {
 				t.Error("the loser has not let go, or the address counts as somebody else's")
 			}
 			k.release(gainer, nil)

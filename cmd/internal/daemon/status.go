@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"maps"
-	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -155,29 +153,11 @@ func (inst *instance) status() control.Instance {
 	}
 	missing := inst.addressStatus(&out)
 	if s.State == vrrp.Master && missing > 0 {
-		out.Degraded = true
-		out.DegradedText = degradedText(missing, len(out.Addresses))
+		degrade(&out, degradedText(missing, len(out.Addresses)))
 	}
-	for _, peer := range slices.SortedFunc(maps.Keys(inst.mismatches), netip.Addr.Compare) {
-		m := inst.mismatches[peer]
-		out.Mismatches = append(out.Mismatches, control.Mismatch{Peer: peer, Text: m.text, Since: m.since})
-	}
-	for _, peer := range slices.SortedFunc(maps.Keys(inst.refused), netip.Addr.Compare) {
-		r := inst.refused[peer]
-		out.Mismatches = append(out.Mismatches, control.Mismatch{Peer: peer, Text: r.text, Since: r.since})
-	}
-	if s.State == vrrp.Master {
-		for _, peer := range slices.SortedFunc(maps.Keys(inst.refused), netip.Addr.Compare) {
-			if time.Since(inst.refused[peer].last) > 5*cfg.AdvertInterval {
-				continue
-			}
-			text := fmt.Sprintf("%s seems to be master, too, and is not understood: %s", peer, inst.refused[peer].text)
-			if out.Degraded {
-				text = out.DegradedText + "; " + text
-			}
-			out.Degraded, out.DegradedText = true, text
-		}
-	}
+	inst.foreignStatus(&out)
+	inst.graceStatus(&out)
+	inst.mismatchStatus(&out)
 	inst.ownership(&out, &s)
 	for _, t := range inst.history {
 		out.History = append(out.History, control.Transition{
@@ -200,18 +180,12 @@ func (inst *instance) ownership(out *control.Instance, s *vrrp.Snapshot) {
 		}
 		inst.leaseStatus(out.Lease)
 	}
-	degrade := func(text string) {
-		if out.Degraded {
-			text = out.DegradedText + "; " + text
-		}
-		out.Degraded, out.DegradedText = true, text
-	}
 	if time.Now().Before(s.HeldUntil) && s.Held.IsValid() {
 		out.Held = &control.Held{Peer: s.Held, Until: s.HeldUntil}
-		degrade(fmt.Sprintf("cannot take over: %s is heard, and its configuration differs", s.Held))
+		degrade(out, fmt.Sprintf("cannot take over: %s is heard, and its configuration differs", s.Held))
 	}
 	if s.State == vrrp.Master && inst.fights() {
-		degrade("another program keeps removing its addresses, which are put back once a second")
+		degrade(out, "another program keeps removing its addresses, which are put back once a second")
 	}
 	known := make(map[vrrp.MAC]bool) // routers
 	for _, mac := range inst.macs {
@@ -234,8 +208,16 @@ func (inst *instance) ownership(out *control.Instance, s *vrrp.Snapshot) {
 		if r.Addr.IsValid() {
 			text = fmt.Sprintf("contested by %s, priority %d", r.Addr, r.Priority)
 		}
-		degrade(text)
+		degrade(out, text)
 	}
+}
+
+// degrade adds a reason why an instance does not work as it should.
+func degrade(out *control.Instance, text string) {
+	if out.Degraded {
+		text = out.DegradedText + "; " + text
+	}
+	out.Degraded, out.DegradedText = true, text
 }
 
 // leaseStatus adds why addresses have no lease although the instance has one. If none
@@ -295,6 +277,32 @@ func (inst *instance) addressStatus(out *control.Instance) int {
 		add(a, false)
 	}
 	return missing
+}
+
+// foreignStatus tells of addresses that are on the host, but not by vipd's doing: they
+// stay there when another router is master. Those of an owner are meant to.
+func (inst *instance) foreignStatus(out *control.Instance) {
+	if inst.cfg.Priority == vrrp.PriorityOwner || inst.view.find == nil || inst.m.HandingOver() {
+		return
+	}
+	var foreign []vrrp.Address
+	for _, a := range inst.order {
+		there, present := inst.view.find(a)
+		if present && (out.State == control.StateMaster && inst.foreign[a] || out.State == control.StateBackup && !addedByVipd(there)) {
+			foreign = append(foreign, a)
+		}
+	}
+	was, stays, it := "was", "stays", "it"
+	if len(foreign) > 1 {
+		was, stays, it = "were", "stay", "them"
+	}
+	switch {
+	case len(foreign) == 0:
+	case out.State == control.StateMaster:
+		degrade(out, fmt.Sprintf("%s %s not put there by vipd, and %s when this node is not master: remove %s", joined(foreign), was, stays, it))
+	default:
+		degrade(out, fmt.Sprintf("%s %s not put there by vipd, and this node is not master, so that two hosts answer: remove %s", joined(foreign), was, it))
+	}
 }
 
 // status describes the group for the control API.

@@ -111,8 +111,13 @@ func TestAnAddressThatWasThereBeforeIsNeverRemoved(t *testing.T) {
 	t.Parallel()
 	s := newSegment(t)
 	r := s.node("router", "192.0.2.1/24", "192.0.2.10/24", "2001:db8::10/64")
-	d := s.masterOf(r, several("192.0.2.10/24", "192.0.2.11/24")+"    virtual_ipaddress_excluded: [2001:db8::10/64]\n")
-	d.logs(1, "WARN", "192.0.2.10/24", "will not remove it")
+	d := start(t, r, several("192.0.2.10/24", "192.0.2.11/24")+"    virtual_ipaddress_excluded: [2001:db8::10/64]\n")
+	rig.Eventually(t, patience, "it is master, and says what will stay", func() bool {
+		i := d.instance("")
+		return i.State == control.StateMaster && has(r, "eth0", "192.0.2.11") &&
+			i.DegradedText == "192.0.2.10 on eth0, 2001:db8::10 on eth0 were not put there by vipd, and stay when this node is not master: remove them"
+	})
+	rig.Eventually(t, quick, "the log says so", func() bool { return d.lines("WARN", "192.0.2.10/24", "will not remove it") > 0 })
 	there := func(when string) {
 		t.Helper()
 		rig.Eventually(t, quick, when+": its own address is gone", func() bool { return !has(r, "eth0", "192.0.2.11") })

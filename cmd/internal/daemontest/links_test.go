@@ -257,6 +257,141 @@ func TestAnInterfaceThatGetsItsAddressLateIsWaitedFor(t *testing.T) {
 	s.backAgain(d, since)
 }
 
+// slowly is fast with more time between advertisements: a machine may stand still for
+// a second without a consequence. Nothing but the daemon removes its address.
+var slowly = strings.Replace(fast, "100ms", "400ms", 1) + "    vip_lease: off\n"
+
+// glance returns the status of the only instance, as far as it is to be had: a busy
+// machine does not always answer in time.
+func (d *daemon) glance() control.Instance {
+	s, err := d.Status()
+	if err != nil || len(s.Instances) != 1 {
+		return control.Instance{}
+	}
+	return s.Instances[0]
+}
+
+// well waits until the only instance is master and lacks nothing.
+func (d *daemon) well() control.Instance {
+	d.t.Helper()
+	var i control.Instance
+	rig.Eventually(d.t, patience, "all is well", func() bool {
+		i = d.glance()
+		return i.State == control.StateMaster && !i.Degraded && has(d.Node(), "eth0", "192.0.2.10")
+	})
+	return i
+}
+
+func TestAnAddressThatIsGoneForAMomentIsGoneOnWithout(t *testing.T) {
+	t.Parallel()
+	const (
+		attempts = 20
+		// A machine that stands still for longer than that shows nothing.
+		promptly = 1100 * time.Millisecond
+		says     = "its source address 192.0.2.1 has been gone since"
+	)
+	for _, tt := range []struct {
+		name    string
+		more    string // configuration
+		promote string // whether the virtual address outlasts it
+	}{
+		{"multicast", "", "1"},
+		{"unicast", "    unicast_peer: [192.0.2.100]\n", "1"},
+		{"it takes the virtual one along", "", "0"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := newSegment(t)
+			r := s.router(1)
+			check(t, r.Sysctl("net.ipv4.conf.eth0.promote_secondaries", tt.promote))
+			d := s.masterOf(r, slowly+tt.more)
+			for attempt := 1; ; attempt++ {
+				before := d.well()
+				since := time.Now()
+				late := func() bool { return time.Since(since) > promptly }
+				check(t, r.RemoveAddr("eth0", prefix("192.0.2.1/24")))
+				var gone control.Instance
+				rig.Eventually(t, patience, "the loss is noticed", func() bool {
+					gone = d.glance()
+					return strings.Contains(gone.DegradedText, says) || gone.State == control.StateFault || late()
+				})
+				noticed := time.Now()
+				rig.Eventually(t, patience, "it advertises", func() bool {
+					return len(s.wire.adverts(from("192.0.2.1", noticed))) > 0 || late()
+				})
+				check(t, r.AddAddr("eth0", prefix("192.0.2.1/24")))
+				after := d.well()
+				if late() {
+					if attempt == attempts {
+						t.Fatalf("in %d attempts it was never well again within %v", attempts, promptly)
+					}
+					continue
+				}
+				if len(after.History) != len(before.History) || after.SourceAddress != addr("192.0.2.1") {
+					t.Errorf("it went %s, and sends from %s", path(after), after.SourceAddress)
+				}
+				if !strings.Contains(gone.DegradedText, says) || len(gone.Faults) > 0 {
+					t.Errorf("status says degraded: %q, faults: %v", gone.DegradedText, gone.Faults)
+				}
+				for _, a := range s.wire.adverts(func(a advert) bool { return a.at.After(since) }) {
+					if a.src != addr("192.0.2.1") || a.Priority != 200 {
+						t.Errorf("it has sent priority %d from %s", a.Priority, a.src)
+					}
+				}
+				if put := after.Counters.Restored - before.Counters.Restored; (put > 0) != (tt.promote == "0") {
+					t.Errorf("it has put the virtual address back %d times", put)
+				}
+				if d.lines("cannot send") > 0 {
+					t.Error("the log complains of what it cannot send")
+				}
+				if attempt == 1 {
+					d.logs(1, "WARN", "its source address is gone")
+					d.logs(1, "INFO", "there is a source address again")
+				}
+				return
+			}
+		})
+	}
+}
+
+func TestAnAddressThatStaysAwayIsAFaultAfterTheGrace(t *testing.T) {
+	t.Parallel()
+	const (
+		attempts = 10
+		grace    = 2 * time.Second
+	)
+	s := newSegment(t)
+	r := s.router(1)
+	check(t, r.Sysctl("net.ipv4.conf.eth0.promote_secondaries", "1"))
+	d := s.masterOf(r, slowly)
+	for attempt := 1; ; attempt++ {
+		d.well()
+		since := time.Now()
+		check(t, r.RemoveAddr("eth0", prefix("192.0.2.1/24")))
+		var i control.Instance
+		rig.Eventually(t, patience, "it is in fault", func() bool {
+			i = d.glance()
+			return i.State == control.StateFault
+		})
+		last := i.History[len(i.History)-1]
+		if last.From != control.StateMaster && attempt < attempts {
+			// The machine stood still for so long that it had given way before.
+			check(t, r.AddAddr("eth0", prefix("192.0.2.1/24")))
+			continue
+		}
+		if took := last.At.Sub(since); took < grace || last.From != control.StateMaster {
+			t.Errorf("%v after the address went it went from %s to %s: %s", took, last.From, last.To, last.Reason.Text)
+		}
+		if len(i.Faults) != 1 || i.Faults[0].Kind != "no-source-address" || i.Degraded {
+			t.Errorf("the faults are %v, and it is degraded: %q", i.Faults, i.DegradedText)
+		}
+		s.wire.advert("that it gives up", stops("192.0.2.1", since.Add(grace)))
+		check(t, r.AddAddr("eth0", prefix("192.0.2.1/24")))
+		d.well()
+		return
+	}
+}
+
 func TestAnotherAddressOfTheInterfaceTakesOverAsSource(t *testing.T) {
 	t.Parallel()
 	s := newSegment(t)
@@ -335,6 +470,9 @@ func TestAVirtualLinkLocalAddressIsNeverTheSource(t *testing.T) {
 		check(t, r.RemoveAddr("eth0", prefix(a)))
 	}
 	d.fault("no-source-address")
+	if d.lines("its source address is gone") > 0 {
+		t.Error("it goes on without a link-local address, from which it cannot send")
+	}
 	rig.Eventually(t, quick, "the virtual address is gone", func() bool { return !has(r, "eth0", "fe80::51") })
 	check(t, r.AddAddr("eth0", prefix("fe80::ffff/64")))
 	if i := d.is(control.StateMaster); i.SourceAddress != addr("fe80::ffff") {
@@ -440,7 +578,7 @@ func TestATrackedInterfaceDecidesAndAnUntrackedOneDoesNot(t *testing.T) {
 	s := newSegment(t)
 	r := s.router(1)
 	s.plug(r, "eth1")
-	d := s.masterOf(r, fast+"    track_interface: [eth1]\n    dont_track_primary: true\n")
+	d := s.masterOf(r, steady(200, "track_interface: [eth1]", "dont_track_primary: true"))
 	check(t, s.Cut(r, "eth1"))
 	if f, want := d.fault("tracked-interface"), "tracked interface eth1 is down (no carrier)"; f.Text != want {
 		t.Errorf("the fault is %q, want %q", f.Text, want)

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -19,15 +20,30 @@ import (
 	"vipd/cmd/internal/control"
 	"vipd/cmd/internal/rig"
 	"vipd/netif/netiftest"
+	"vipd/vrrp"
 )
 
-// steady returns a configuration with 1 s adverts, whose lease is 3 s.
-func steady(priority int, more ...string) string {
-	yaml := strings.NewReplacer("100ms", "1", "200", fmt.Sprint(priority)).Replace(fast)
+// steady returns a configuration with 1 s adverts, whose lease is 3 s: one for what
+// a busy machine must not disturb.
+func steady(priority int, more ...string) string { return steadily("1", priority, more...) }
+
+// steadily is steady with another interval.
+func steadily(interval string, priority int, more ...string) string {
+	yaml := strings.NewReplacer("100ms", interval, "200", fmt.Sprint(priority)).Replace(fast)
 	for _, line := range more {
 		yaml += "    " + line + "\n"
 	}
 	return yaml
+}
+
+// established waits until the only instance has been master for so long that nobody
+// who is heard claims the addresses with a last word.
+func (d *daemon) established() {
+	d.t.Helper()
+	rig.Eventually(d.t, patience, "it has been master for a while", func() bool {
+		i := d.instance("")
+		return i.State == control.StateMaster && !i.Degraded && time.Since(i.Since) > 2*i.AdvertInterval.Duration()+300*time.Millisecond
+	})
 }
 
 // promotes returns promote_secondaries of eth0.
@@ -58,7 +74,8 @@ func TestALeaseIsSeenAndTakesNoOtherAddressAlong(t *testing.T) {
 	s := newSegment(t)
 	r := s.router(1)
 	check(t, r.Sysctl("net.ipv4.conf.eth0.promote_secondaries", "0"))
-	yaml := several("192.0.2.10/24", "198.51.100.10/24") + "    virtual_ipaddress_excluded: [2001:db8::10/64]\n"
+	const lease = 3 * time.Second
+	yaml := strings.Replace(several("192.0.2.10/24", "198.51.100.10/24"), "100ms", "1", 1) + "    virtual_ipaddress_excluded: [2001:db8::10/64]\n"
 	d := s.masterOf(r, yaml)
 	if got := promotes(t, r); got != "1" {
 		t.Errorf("promote_secondaries is %s while addresses have a lease", got)
@@ -68,10 +85,15 @@ func TestALeaseIsSeenAndTakesNoOtherAddressAlong(t *testing.T) {
 	virtual := []string{"192.0.2.10", "198.51.100.10", "2001:db8::10"}
 	for _, a := range virtual {
 		line := shown(t, r, a)
-		if !strings.Contains(line, "dynamic") || !strings.Contains(line, "valid_lft 1sec") && !strings.Contains(line, "valid_lft 0sec") {
+		if !strings.Contains(line, "dynamic") || !regexp.MustCompile(`valid_lft [0-3]sec`).MatchString(line) {
 			t.Errorf("ip shows %s", line)
 		}
-		if row := address(t, d.instance(""), a); row.Lease <= 0 || row.Lease.Duration() > time.Second {
+		var row control.Address
+		rig.Eventually(t, quick, "status tells of the lease of "+a, func() bool { // what it has of the kernel may be older
+			row = address(t, d.instance(""), a)
+			return row.Lease > 0
+		})
+		if row.Lease.Duration() > lease {
 			t.Errorf("status says that the lease of %s ends in %v", a, row.Lease)
 		}
 	}
@@ -80,7 +102,7 @@ func TestALeaseIsSeenAndTakesNoOtherAddressAlong(t *testing.T) {
 			t.Errorf("ip shows %s", line)
 		}
 	}
-	if got := d.instance("").Lease; got == nil || got.Length.Duration() != time.Second || got.Off != "" {
+	if got := d.instance("").Lease; got == nil || got.Length.Duration() != lease || got.Off != "" {
 		t.Errorf("status says of the lease %+v", got)
 	}
 
@@ -89,7 +111,7 @@ func TestALeaseIsSeenAndTakesNoOtherAddressAlong(t *testing.T) {
 	rig.Eventually(t, quick, "the virtual addresses are gone", func() bool {
 		return !slices.ContainsFunc(virtual, func(a string) bool { return has(r, "eth0", a) })
 	})
-	if d := time.Since(killed); d > 3*time.Second {
+	if d := time.Since(killed); d > lease+5*time.Second {
 		t.Errorf("the addresses were there for %v after the end", d)
 	}
 	if !has(r, "eth0", own) || !has(r, "eth0", "192.0.2.1") {
@@ -114,34 +136,48 @@ func TestADeletedAddressIsBackWithinATenthOfASecondAndTheCauseIsNamed(t *testing
 	t.Parallel()
 	s := newSegment(t)
 	r := s.router(1)
-	d := s.masterOf(r, several("192.0.2.10/24")+"    virtual_ipaddress_excluded: [2001:db8::10/64]\n")
-	// Of some, for the machine may be busy; the first was the first to be logged.
-	best := time.Hour
-	const times = 5
+	// Nothing but what is put back is announced after the beginning.
+	d := s.masterOf(r, steady(200, "garp_master_delay: 0", "virtual_ipaddress_excluded: [2001:db8::10/64]"))
+	const (
+		times  = 7 // fewer than make a fight
+		silent = 200 * time.Millisecond
+	)
+	var took []time.Duration
 	for range times {
+		rig.Eventually(t, quick, "it is announced no more", func() bool {
+			return len(s.wire.announcements("192.0.2.10", time.Now().Add(-silent))) == 0
+		})
 		since := time.Now()
 		check(t, r.RemoveAddr("eth0", prefix("192.0.2.10/24")))
 		got := s.wire.announcement("192.0.2.10", since)
-		best = min(best, got.at.Sub(since))
+		took = append(took, got.at.Sub(since))
 		rig.Eventually(t, quick, "it is back", func() bool { return has(r, "eth0", "192.0.2.10") })
 	}
-	if best > 100*time.Millisecond {
-		t.Errorf("it is announced again %v later at the best", best)
+	slices.Sort(took)
+	t.Logf("it was announced again after %v", took)
+	// A busy machine may be late, but not each time.
+	if took[times/2] > 100*time.Millisecond || took[times-1] > quick {
+		t.Errorf("it was announced again after %v", took)
 	}
 	tool(t, r, "ip", "address", "del", "2001:db8::10/64", "dev", "eth0")
 	var i control.Instance
 	rig.Eventually(t, quick, "all is counted and told", func() bool {
 		i = d.instance("")
-		return i.Counters.Restored == times+1 && len(i.Events) == times+1
+		return i.Counters.Restored == times+1 && len(eventsOf(i, control.EventAddressRestored)) == times+1
 	})
-	for n, e := range i.Events {
+	ipv6 := 0 // in any order: who it was takes some time to find out
+	for _, e := range eventsOf(i, control.EventAddressRestored) {
 		want := fmt.Sprintf("(process id %d)", os.Getpid())
-		if n == times {
-			want = "2001:db8::10"
+		if strings.HasPrefix(e.Text, "2001:db8::10 ") {
+			ipv6++
+			want = "2001:db8::10 on eth0 removed by"
 		}
-		if e.Kind != control.EventAddressRestored || !strings.Contains(e.Text, want) || !strings.Contains(e.Text, "put back") {
-			t.Errorf("event %d is %q, want %q", n, e.Text, want)
+		if !strings.Contains(e.Text, want) || !strings.Contains(e.Text, "put back") {
+			t.Errorf("an event is %q, want %q", e.Text, want)
 		}
+	}
+	if ipv6 != 1 {
+		t.Errorf("%d of the events are of IPv6: %v", ipv6, i.Events)
 	}
 	rig.Eventually(t, quick, "that of IPv6 is back", func() bool { return has(r, "eth0", "2001:db8::10") })
 	if !strings.Contains(shown(t, r, "2001:db8::10"), "dynamic") || path(i) != "init backup master" {
@@ -153,10 +189,11 @@ func TestAStationThatClaimsTheAddressIsNamed(t *testing.T) {
 	t.Parallel()
 	s := newSegment(t)
 	r := s.router(1)
-	d := s.masterOf(r, fast)
+	// Without the second round of announcements, which may be due at the end.
+	d := s.masterOf(r, steady(200, "garp_master_delay: 0"))
 	in := s.injector()
 	mac := arp.MAC{2, 0, 0, 0, 0xbe, 0xef}
-	time.Sleep(300 * time.Millisecond) // whoever was master before may have a last word
+	d.established()
 	begin := time.Now()
 	claim := arp.AppendAnnouncement(nil, mac, addr("192.0.2.10"), false)
 	for range 3 {
@@ -166,7 +203,7 @@ func TestAStationThatClaimsTheAddressIsNamed(t *testing.T) {
 	var i control.Instance
 	rig.Eventually(t, quick, "it is contested", func() bool {
 		i = d.instance("")
-		return len(i.Contested) > 0
+		return len(i.Contested) > 0 && i.Counters.Contested > 0
 	})
 	text := net.HardwareAddr(mac[:]).String()
 	if c := i.Contested[0]; c.MAC != text || c.VIP != addr("192.0.2.10") || c.Address.IsValid() || c.Since.Before(begin) || !i.Degraded || !strings.Contains(i.DegradedText, text) {
@@ -176,16 +213,20 @@ func TestAStationThatClaimsTheAddressIsNamed(t *testing.T) {
 	if i.State != control.StateMaster || i.Counters.Contested != 1 {
 		t.Errorf("it is %s, and counted %d", i.State, i.Counters.Contested)
 	}
-	rig.Eventually(t, patience, "the contest ends", func() bool { return len(d.instance("").Contested) == 0 })
-	over := time.Now()
+	rig.Eventually(t, patience, "the contest ends", func() bool {
+		i = d.instance("")
+		return len(i.Contested) == 0
+	})
+	ends := eventsOf(i, control.EventContestEnded)
+	if len(ends) != 1 || len(eventsOf(i, control.EventContested)) != 1 {
+		t.Fatalf("the events are %v", i.Events)
+	}
+	over := ends[0].At
 	if over.Sub(last) < 4*time.Second {
 		t.Errorf("it is over %v after the last claim", over.Sub(last))
 	}
 	if got := s.wire.announcement("192.0.2.10", over.Add(-time.Second)); got.mac.String() != hardware(t, r, "eth0").String() {
 		t.Errorf("at the end %v is announced", got.mac)
-	}
-	if kinds := eventKinds(d.instance("")); !slices.Equal(kinds, []control.EventKind{control.EventContested, control.EventContestEnded}) {
-		t.Errorf("the events are %v", kinds)
 	}
 }
 
@@ -196,9 +237,9 @@ func TestAHostThatKeepsTheAddressStaysKnown(t *testing.T) {
 	t.Parallel()
 	s := newSegment(t)
 	r, other := s.router(1), s.router(2)
-	d := s.masterOf(r, fast)
+	d := s.masterOf(r, steady(200))
 	in := s.injector()
-	time.Sleep(300 * time.Millisecond) // whoever was master before may have a last word
+	d.established()
 	check(t, other.AddAddr("eth0", prefix("192.0.2.10/32")))
 	mac := arp.MAC(hardware(t, other, "eth0"))
 	check(t, in.Send(arp.AppendAnnouncement(nil, mac, addr("192.0.2.10"), false)))
@@ -211,6 +252,16 @@ func TestAHostThatKeepsTheAddressStaysKnown(t *testing.T) {
 	}
 	check(t, other.RemoveAddr("eth0", prefix("192.0.2.10/32")))
 	rig.Eventually(t, patience, "the contest ends", func() bool { return len(d.instance("").Contested) == 0 })
+}
+
+// eventsOf returns the events of a kind.
+func eventsOf(i control.Instance, kind control.EventKind) (out []control.Event) {
+	for _, e := range i.Events {
+		if e.Kind == kind {
+			out = append(out, e)
+		}
+	}
+	return out
 }
 
 func eventKinds(i control.Instance) (out []control.EventKind) {
@@ -313,8 +364,8 @@ func group(priority int) string {
 	return strings.Replace(`vrrp_sync_group:
   VG: {group: [VI, VJ]}
 vrrp_instance:
-  VI: {interface: eth0, virtual_router_id: 51, priority: PRIO, advert_int: 300ms, virtual_ipaddress: [192.0.2.10/24], virtual_ipaddress_excluded: [2001:db8::10/64]}
-  VJ: {interface: eth0, virtual_router_id: 52, priority: PRIO, advert_int: 300ms, virtual_ipaddress: [192.0.2.20/24, 192.0.2.21/24]}
+  VI: {interface: eth0, virtual_router_id: 51, priority: PRIO, advert_int: 1, virtual_ipaddress: [192.0.2.10/24], virtual_ipaddress_excluded: [2001:db8::10/64]}
+  VJ: {interface: eth0, virtual_router_id: 52, priority: PRIO, advert_int: 1, virtual_ipaddress: [192.0.2.20/24, 192.0.2.21/24]}
 `, "PRIO", fmt.Sprint(priority), 2)
 }
 
@@ -358,7 +409,7 @@ func TestAFailoverLosesNothingAndCanBeTakenBack(t *testing.T) {
 	}
 	there(b, a)
 	// It is the better one, and leaves it to the other nonetheless.
-	always(t, 1200*time.Millisecond, func() string {
+	always(t, 4*time.Second, func() string {
 		if i := a.instance("VI"); i.State != control.StateBackup {
 			return "it has taken over again"
 		}
@@ -393,6 +444,12 @@ func told(t *testing.T, files ...string) string {
 	return all
 }
 
+// lastLine reports whether the last of some lines has a word in it.
+func lastLine(lines, word string) bool {
+	lines = strings.TrimSpace(lines)
+	return strings.Contains(lines[strings.LastIndex(lines, "\n")+1:], word)
+}
+
 // TestARestartAfterACrashIsNoticedByNobodyOrStartsOver kills a master and starts it
 // again: at once, when it goes on, and late, when another one is master.
 func TestARestartAfterACrashIsNoticedByNobodyOrStartsOver(t *testing.T) {
@@ -407,29 +464,39 @@ func TestARestartAfterACrashIsNoticedByNobodyOrStartsOver(t *testing.T) {
 	check(t, reader.Start())
 	t.Cleanup(reader.Stop)
 	notify := script(t, "notify", fmt.Sprintf("#!/bin/sh\necho script $3 >>%s\n", file))
+	const interval = 2 * time.Second
+	down := vrrp.MasterDownInterval(vrrp.V3, 100, interval, 3)
 	yaml := fmt.Sprintf("global_defs:\n  enable_script_security: false\n  vrrp_notify_fifo: %s\n", pipe) +
-		steady(200, "notify: "+notify, "virtual_ipaddress_excluded: [2001:db8::10/64]")
+		steadily("2", 200, "notify: "+notify, "virtual_ipaddress_excluded: [2001:db8::10/64]")
 	a := s.masterOf(r, yaml)
-	b := start(t, s.router(2), steady(100, "virtual_ipaddress_excluded: [2001:db8::10/64]"))
-	b.is(control.StateBackup)
-	rig.Eventually(t, quick, "scripts and pipe are told", func() bool {
-		return strings.Contains(told(t, file), "MASTER") && strings.Contains(told(t, piped), "MASTER")
-	})
-	before := told(t, file, piped)
-	lost := s.pinging("192.0.2.10", "2001:db8::10")
-
-	killed := time.Now()
-	a.Kill(t)
-	a = start(t, r, yaml, rig.WithRunDir(a.RunDir))
-	i := a.instance("")
-	if took := time.Since(killed); took > 1500*time.Millisecond && i.Counters.Resumed == 0 {
-		t.Skipf("the machine is too busy: it took %v to start", took)
+	b := start(t, s.router(2), steadily("2", 100, "virtual_ipaddress_excluded: [2001:db8::10/64]"))
+	var killed time.Time
+	var before, peer string
+	var lost func(master *daemon, src, when string)
+	for attempt := 1; ; attempt++ {
+		a.is(control.StateMaster)
+		peer = path(b.is(control.StateBackup))
+		rig.Eventually(t, quick, "scripts and pipe are told", func() bool {
+			return lastLine(told(t, file), "MASTER") && lastLine(told(t, piped), "MASTER")
+		})
+		before = told(t, file, piped)
+		lost = s.pinging("192.0.2.10", "2001:db8::10")
+		killed = time.Now()
+		a.Kill(t)
+		a = start(t, r, yaml, rig.WithRunDir(a.RunDir))
+		i := a.instance("")
+		if took := time.Since(killed); i.Counters.Resumed == 0 && took > interval && attempt < 5 {
+			t.Logf("the machine is too busy: it took %v to start", took)
+			continue
+		}
+		if path(i) != "init master" || i.Reason.Kind != "resumed" || i.Counters.Resumed != 1 || len(eventsOf(i, control.EventResumed)) != 1 {
+			t.Fatalf("started again at once it went %s: %s; %v", path(i), i.Reason.Text, eventKinds(i))
+		}
+		break
 	}
-	if path(i) != "init master" || i.Reason.Kind != "resumed" || i.Counters.Resumed != 1 || !slices.Equal(eventKinds(i), []control.EventKind{control.EventResumed}) {
-		t.Fatalf("started again at once it went %s: %s; %v", path(i), i.Reason.Text, eventKinds(i))
-	}
-	always(t, 3500*time.Millisecond, func() string { // and it stays
-		if i := b.instance(""); path(i) != "init backup" {
+	// And it stays: by then the peer would have missed it.
+	always(t, time.Until(killed.Add(down+500*time.Millisecond)), func() string {
+		if i := b.instance(""); path(i) != peer {
 			return "the peer went " + path(i)
 		}
 		return ""
@@ -463,7 +530,9 @@ func TestWhoWasHandingOverDoesNotGoOn(t *testing.T) {
 	t.Parallel()
 	s := newSegment(t)
 	r := s.router(1)
-	d := s.masterOf(r, steady(200))
+	// For as long as an interval it waits for whoever takes over.
+	yaml := steadily("5", 200)
+	d := s.masterOf(r, yaml)
 	d.Signal(t, syscall.SIGTERM)
 	s.wire.advert("of priority 0", stops("192.0.2.1", time.Time{}))
 	if !has(r, "eth0", "192.0.2.10") {
@@ -473,7 +542,7 @@ func TestWhoWasHandingOverDoesNotGoOn(t *testing.T) {
 	if !has(r, "eth0", "192.0.2.10") {
 		t.Fatal("the address is gone already: the test tests nothing")
 	}
-	d = start(t, r, steady(200), rig.WithRunDir(d.RunDir))
+	d = start(t, r, yaml, rig.WithRunDir(d.RunDir))
 	if i := d.instance(""); path(i) != "init backup" || i.Counters.Resumed != 0 {
 		t.Errorf("it went %s", path(i))
 	}
@@ -545,7 +614,7 @@ func TestAMasterThatWasStoppedListensFirst(t *testing.T) {
 	var i control.Instance
 	rig.Eventually(t, quick, "it is master again, being the better one, by way of backup", func() bool {
 		i = a.instance("")
-		return strings.HasSuffix(path(i), "master backup master")
+		return path(i) == "init backup master backup master"
 	})
 	back := i.Since
 	if listened := back.Sub(goesOn); listened < 100*time.Millisecond {

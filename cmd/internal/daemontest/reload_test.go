@@ -1,6 +1,7 @@
 package daemontest
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -20,6 +21,7 @@ import (
 	"vipd/cmd/internal/control"
 	"vipd/cmd/internal/rig"
 	"vipd/netif/netiftest"
+	"vipd/vrrp"
 )
 
 // router1 is the address of the router that is reloaded.
@@ -128,8 +130,34 @@ func (s settings) yaml() string {
 	return b.String()
 }
 
-// It runs alone: it is about tenths of a second.
+// watchRemovals has the kernel tell whenever an address is removed, until the function
+// that it returns is called, which returns what it told.
+func watchRemovals(t *testing.T, n *netiftest.Node, a string) (told func() string) {
+	t.Helper()
+	var out bytes.Buffer
+	cmd := n.Command(t.Context(), netiftest.RequireProgram(t, "ip"), "-oneline", "monitor", "address")
+	cmd.Stdout = &out
+	check(t, cmd.Start())
+	t.Cleanup(cmd.Stop)
+	return func() string {
+		t.Helper()
+		cmd.Stop()
+		removals := ""
+		for line := range strings.Lines(out.String()) {
+			if strings.HasPrefix(line, "Deleted") && strings.Contains(line, " "+a+"/") {
+				removals += line
+			}
+		}
+		if !strings.Contains(out.String(), "inet") {
+			t.Error("nothing was seen of any address")
+		}
+		return removals
+	}
+}
+
 func TestAReloadDisturbsNothingButWhatChanges(t *testing.T) {
+	t.Parallel()
+	const interval = "1" // with a lease of 3 s, which a busy machine does not miss
 	s := newSegment(t)
 	r := s.router(1)
 	s.plug(r, "eth1", "198.51.100.1/24")
@@ -145,11 +173,11 @@ func TestAReloadDisturbsNothingButWhatChanges(t *testing.T) {
 	}
 	base := settings{
 		"global_defs":     "enable_script_security: false",
-		"vrrp_instance 0": vi("KEEP", 50, "eth0", 200, "100ms", "192.0.2.50/24", tell, ""),
-		"vrrp_instance 1": vi("A", 51, "eth0", 200, "100ms", "192.0.2.10/24, 192.0.2.11/24", tell, ""),
-		"vrrp_instance 2": vi("B", 52, "eth1", 200, "100ms", "198.51.100.20/24", tell, ""),
+		"vrrp_instance 0": vi("KEEP", 50, "eth0", 200, interval, "192.0.2.50/24", tell, ""),
+		"vrrp_instance 1": vi("A", 51, "eth0", 200, interval, "192.0.2.10/24, 192.0.2.11/24", tell, ""),
+		"vrrp_instance 2": vi("B", 52, "eth1", 200, interval, "198.51.100.20/24", tell, ""),
 		"vrrp_instance 3": vi("OLD", 53, "eth0", 200, "1", "192.0.2.30/24", tell, ", version: 2, authentication: {auth_type: PASS, auth_pass: first}"),
-		"vrrp_instance 4": vi("C", 55, "eth0", 200, "100ms", "192.0.2.45/24", tell, ""),
+		"vrrp_instance 4": vi("C", 55, "eth0", 200, interval, "192.0.2.45/24", tell, ""),
 	}
 	d := start(t, r, base.yaml())
 	for _, name := range []string{"KEEP", "A", "B", "OLD", "C"} {
@@ -163,7 +191,14 @@ func TestAReloadDisturbsNothingButWhatChanges(t *testing.T) {
 		return strings.Split(strings.TrimSpace(string(b)), "\n")
 	}
 	rig.Eventually(t, patience, "all are told of", func() bool { return len(lines()) >= 10 })
-	const noise = 20 // what a busy machine may lose of a ping is nothing; what comes late is no loss
+	const (
+		noise = 20 // what comes late is no loss
+		few   = 3  // what a busy machine may lose
+	)
+	// When a backup would take over.
+	down := vrrp.MasterDownInterval(vrrp.V3, 100, time.Second, 3)
+	started := time.Now()
+	removed := watchRemovals(t, r, "192.0.2.50")
 	pings := map[string]*netiftest.Pinger{"192.0.2.50": s.pinger("192.0.2.50"), "192.0.2.10": s.pinger("192.0.2.10")}
 	open := sockets(t, d.PID())
 	if len(open) == 0 {
@@ -177,11 +212,11 @@ func TestAReloadDisturbsNothingButWhatChanges(t *testing.T) {
 		told    []string // what scripts are called with, in any order
 		after   func(t *testing.T)
 	}
-	moved := base.with("vrrp_instance 1", vi("A", 51, "eth0", 200, "100ms", "192.0.2.11/24", tell, ""),
-		"vrrp_instance 4", vi("C", 55, "eth0", 200, "100ms", "192.0.2.45/24, 192.0.2.10/24", tell, ""))
+	moved := base.with("vrrp_instance 1", vi("A", 51, "eth0", 200, interval, "192.0.2.11/24", tell, ""),
+		"vrrp_instance 4", vi("C", 55, "eth0", 200, interval, "192.0.2.45/24, 192.0.2.10/24", tell, ""))
 	grouped := base.with("vrrp_sync_group", "G: {group: [B, KEEP], notify: "+tell+"}")
 	tracked := base.with("vrrp_script", "good: {script: "+good+", interval: 1, weight: 10}",
-		"vrrp_instance 1", vi("A", 51, "eth0", 200, "100ms", "192.0.2.10/24, 192.0.2.11/24", tell, ", track_script: good"))
+		"vrrp_instance 1", vi("A", 51, "eth0", 200, interval, "192.0.2.10/24, 192.0.2.11/24", tell, ", track_script: good"))
 	vips := func(name string, want bool, a string) func(*testing.T) {
 		return func(t *testing.T) {
 			rig.Eventually(t, quick, fmt.Sprintf("%s has %s: %t", name, a, want), func() bool { return has(r, "eth0", a) == want })
@@ -194,8 +229,8 @@ func TestAReloadDisturbsNothingButWhatChanges(t *testing.T) {
 	}
 	steps := []step{
 		{name: "unchanged", change: base},
-		{name: "an address added", change: base.with("vrrp_instance 1", vi("A", 51, "eth0", 200, "100ms", "192.0.2.10/24, 192.0.2.11/24, 192.0.2.12/24", tell, "")), after: vips("A", true, "192.0.2.12")},
-		{name: "an address removed", change: base.with("vrrp_instance 1", vi("A", 51, "eth0", 200, "100ms", "192.0.2.10/24", tell, "")), after: vips("A", false, "192.0.2.11")},
+		{name: "an address added", change: base.with("vrrp_instance 1", vi("A", 51, "eth0", 200, interval, "192.0.2.10/24, 192.0.2.11/24, 192.0.2.12/24", tell, "")), after: vips("A", true, "192.0.2.12")},
+		{name: "an address removed", change: base.with("vrrp_instance 1", vi("A", 51, "eth0", 200, interval, "192.0.2.10/24", tell, "")), after: vips("A", false, "192.0.2.11")},
 		{name: "put back", change: base, after: vips("A", true, "192.0.2.11")},
 		{name: "an address moved to another master", change: moved, after: func(t *testing.T) {
 			rig.Eventually(t, quick, "it is the other's", func() bool { i := d.instance("C"); return !i.Degraded && len(i.Addresses) == 2 })
@@ -206,16 +241,16 @@ func TestAReloadDisturbsNothingButWhatChanges(t *testing.T) {
 		{name: "and back", change: base, after: func(t *testing.T) {
 			rig.Eventually(t, quick, "it is its own", func() bool { i := d.instance("A"); return !i.Degraded && len(i.Addresses) == 2 })
 		}},
-		{name: "a lower priority", change: base.with("vrrp_instance 1", vi("A", 51, "eth0", 120, "100ms", "192.0.2.10/24, 192.0.2.11/24", tell, "")), after: priority(120)},
-		{name: "another instance added", change: base.with("vrrp_instance 5", vi("NEW", 60, "eth0", 200, "100ms", "192.0.2.60/24", tell, "")),
+		{name: "a lower priority", change: base.with("vrrp_instance 1", vi("A", 51, "eth0", 120, interval, "192.0.2.10/24, 192.0.2.11/24", tell, "")), after: priority(120)},
+		{name: "another instance added", change: base.with("vrrp_instance 5", vi("NEW", 60, "eth0", 200, interval, "192.0.2.60/24", tell, "")),
 			told: []string{"INSTANCE NEW BACKUP 200", "INSTANCE NEW MASTER 200"}, after: func(t *testing.T) { d.instanceIs("NEW", control.StateMaster) }},
 		{name: "and removed", change: base, stops: []byte{60}, told: []string{"INSTANCE NEW FAULT 200"}, after: vips("NEW", false, "192.0.2.60")},
-		{name: "one added on an interface of its own", change: base.with("vrrp_instance 5", vi("NEW", 60, "eth2", 200, "100ms", "203.0.113.61/24", tell, ", notify_deleted: true")),
+		{name: "one added on an interface of its own", change: base.with("vrrp_instance 5", vi("NEW", 60, "eth2", 200, interval, "203.0.113.61/24", tell, ", notify_deleted: true")),
 			told: []string{"INSTANCE NEW BACKUP 200", "INSTANCE NEW MASTER 200"}, after: func(t *testing.T) { d.instanceIs("NEW", control.StateMaster) }},
 		{name: "and deleted", change: base, stops: []byte{60}, told: []string{"INSTANCE NEW DELETED 200"}, after: func(t *testing.T) {
 			rig.Eventually(t, quick, "it is gone", func() bool { return !has(r, "eth2", "203.0.113.61") })
 		}},
-		{name: "renamed", change: base.with("vrrp_instance 1", vi("AA", 51, "eth0", 200, "100ms", "192.0.2.10/24, 192.0.2.11/24", tell, "")), after: func(t *testing.T) {
+		{name: "renamed", change: base.with("vrrp_instance 1", vi("AA", 51, "eth0", 200, interval, "192.0.2.10/24, 192.0.2.11/24", tell, "")), after: func(t *testing.T) {
 			if i := d.instance("AA"); i.State != control.StateMaster || i.Counters.BecomeMaster != 1 {
 				t.Errorf("it is %s and has become master %d times", i.State, i.Counters.BecomeMaster)
 			}
@@ -227,12 +262,12 @@ func TestAReloadDisturbsNothingButWhatChanges(t *testing.T) {
 		{name: "mended", change: base},
 		{name: "a sync group formed", change: grouped, told: []string{"GROUP G MASTER 0"}},
 		{name: "and dissolved", change: base},
-		{name: "another notify script", change: base.with("vrrp_instance 1", vi("A", 51, "eth0", 200, "100ms", "192.0.2.10/24, 192.0.2.11/24", other, ""))},
+		{name: "another notify script", change: base.with("vrrp_instance 1", vi("A", 51, "eth0", 200, interval, "192.0.2.10/24, 192.0.2.11/24", other, ""))},
 		{name: "a check added", change: tracked, after: priority(210)},
 		{name: "a check changed", change: tracked.with("vrrp_script", "good: {script: "+good+", interval: 2, weight: 20}"), after: priority(220)},
 		{name: "a check removed", change: base, after: priority(200)},
-		{name: "another interval", change: base.with("vrrp_instance 1", vi("A", 51, "eth0", 200, "50ms", "192.0.2.10/24, 192.0.2.11/24", tell, ""))},
-		{name: "another prefix length", change: base.with("vrrp_instance 1", vi("A", 51, "eth0", 200, "100ms", "192.0.2.10/32, 192.0.2.11/24", tell, "")), after: func(t *testing.T) {
+		{name: "another interval", change: base.with("vrrp_instance 1", vi("A", 51, "eth0", 200, "2", "192.0.2.10/24, 192.0.2.11/24", tell, ""))},
+		{name: "another prefix length", change: base.with("vrrp_instance 1", vi("A", 51, "eth0", 200, interval, "192.0.2.10/32, 192.0.2.11/24", tell, "")), after: func(t *testing.T) {
 			rig.Eventually(t, quick, "it has the new length, and not the old", func() bool {
 				addrs, err := r.Addrs("eth0")
 				return err == nil && slices.Contains(addrs, prefix("192.0.2.10/32")) && !slices.Contains(addrs, prefix("192.0.2.10/24"))
@@ -262,13 +297,10 @@ func TestAReloadDisturbsNothingButWhatChanges(t *testing.T) {
 			i := d.instance("KEEP")
 			rig.Eventually(t, quick, "it advertises on", func() bool {
 				i = d.instance("KEEP")
-				return i.Counters.Sent >= keep.Counters.Sent+5
+				return i.Counters.Sent > keep.Counters.Sent
 			})
 			if i.State != control.StateMaster || i.Counters.BecomeMaster != keep.Counters.BecomeMaster || !i.Since.Equal(keep.Since) {
 				t.Errorf("what did not change is %s since %s, and was since %s", i.State, i.Since, keep.Since)
-			}
-			if gap, count := s.wire.gaps(router1, 50, begin, time.Now()); gap > 200*time.Millisecond || count < 3 {
-				t.Errorf("of %d advertisements two were %s apart", count, gap)
 			}
 			for _, a := range s.wire.adverts(func(a advert) bool { return a.Priority == 0 && a.at.After(begin) }) {
 				if !slices.Contains(st.stops, a.VRID) {
@@ -293,7 +325,7 @@ func TestAReloadDisturbsNothingButWhatChanges(t *testing.T) {
 						lost++
 					}
 				}
-				if lost > 0 {
+				if lost > few {
 					t.Errorf("%d pings of %s were lost", lost, target)
 				}
 			}
@@ -309,9 +341,15 @@ func TestAReloadDisturbsNothingButWhatChanges(t *testing.T) {
 		})
 	}
 	for target, p := range pings {
-		if r := p.Stop(); r.Lost > 0 {
+		if r := p.Stop(); r.Lost > 2*few {
 			t.Errorf("%d of %d pings of %s were lost", r.Lost, len(r.Probes), target)
 		}
+	}
+	if gap, count := s.wire.gaps(router1, 50, started, time.Now()); gap > down || count < len(steps) {
+		t.Errorf("of %d advertisements two were %s apart", count, gap)
+	}
+	if gone := removed(); gone != "" {
+		t.Errorf("the kernel has removed the address that nothing changed:\n%s", gone)
 	}
 	if code := d.Stop(t); code != 0 {
 		t.Errorf("exit code %d", code)

@@ -69,7 +69,7 @@ func measuresWhatTheProtocolPromises(t *testing.T) {
 			if len(result.Events) != 4 {
 				t.Fatalf("%d events, want 4", len(result.Events))
 			}
-			const slack = time.Second
+			const slack = 3 * time.Second // of a busy machine
 			for _, e := range result.Events {
 				if gap, bound := e.Gap.Duration(), e.Bound.Duration(); gap > bound+slack || bound > 0 && gap < bound/4 {
 					t.Errorf("%s: the client had no answer for %s, by the rule it is %s", e.Name, gap, bound)

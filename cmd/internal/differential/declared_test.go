@@ -98,7 +98,8 @@ vrrp_instance VI_1 {
 	version 3
 	interface eth0
 	virtual_router_id 82
-	advert_int 2
+	priority 254
+	advert_int 4
 	down_timer_adverts 1
 	virtual_ipaddress {
 		192.0.2.189
@@ -111,7 +112,8 @@ vrrp_instance:
     version: 3
     interface: eth0
     virtual_router_id: 82
-    advert_int: 2
+    priority: 254
+    advert_int: 4
     down_timer_adverts: 1
     virtual_ipaddress: 192.0.2.189
 `,
@@ -124,6 +126,9 @@ vrrp_instance:
 				r.phase("gone")
 				r.ok(r.router.RemoveAddr("eth0", netip.MustParsePrefix(router4+"/24")))
 				r.quiet(aWhile)
+				r.phase("still gone")
+				r.daemon.WaitState(r.t, "VI_1", control.StateFault, patience)
+				r.quiet(aWhile)
 				r.phase("back")
 				r.ok(r.router.AddAddr("eth0", netip.MustParsePrefix(router4+"/24")))
 				r.await(1, announcements)
@@ -131,7 +136,10 @@ vrrp_instance:
 				r.phase("SIGTERM")
 				r.terminate()
 			},
-			declared: []Declared{{"D001", "gone", "v3 advert 0 ×2; VI_1 is fault", "v3 advert 0; VI_1 is fault"}},
+			declared: []Declared{
+				{"D074", "gone", "v3 advert 0 ×2; VI_1 is fault", "nothing sent; holds 192.0.2.189/32; VI_1 is master"},
+				{"D074", "still gone", "nothing sent; VI_1 is fault", "v3 advert 0; VI_1 is fault"},
+			},
 		},
 		{
 			name: "an owner hears another owner with a lower address",

@@ -351,7 +351,7 @@ func groupScenarios() []scenario {
 				r.quiet(aWhile)
 				r.phase("IPv4 loses its source address")
 				r.ok(r.router.RemoveAddr("eth0", netip.MustParsePrefix(router4+"/24")))
-				r.hears(`GROUP "G" FAULT 0`)
+				r.hears(`GROUP "G" FAULT 0`) // from vipd two seconds later: D074
 				r.quiet(aWhile)
 				r.phase("and has it back")
 				r.ok(r.router.AddAddr("eth0", netip.MustParsePrefix(router4+"/24")))
