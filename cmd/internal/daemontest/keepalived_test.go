@@ -560,7 +560,7 @@ func TestASecondKeepalivedIsToldAboutTheFirst(t *testing.T) {
 	second := r.Command(t.Context(), k.path("keepalived"), k.args()...)
 	second.Env = k.env()
 	out, err := second.CombinedOutput()
-	if code := exitCode(t, err); code != 1 || !strings.Contains(string(out), fmt.Sprintf("%s names the keepalived with process id %d", k.path("pid"), k.cmd.Process.Pid)) {
+	if code := exitCode(t, err); code != 2 || !strings.Contains(string(out), fmt.Sprintf("%s names the keepalived with process id %d", k.path("pid"), k.cmd.Process.Pid)) {
 		t.Errorf("exit code %d: %s", code, out)
 	}
 	if k.pid("pid") != k.cmd.Process.Pid {
