@@ -96,7 +96,8 @@ type promise struct {
 	gap      *time.Duration // in all
 	taken    *time.Duration // the other router answered
 	lost     *int           // in all
-	back     *int           // lost after the repair
+	before   *int           // lost until the repair
+	back     *int           // lost after it
 }
 
 // never is the limit of what must not last at all.
@@ -132,6 +133,7 @@ func (o outcome) breaks(p promise) []string {
 	times("no answer", max(o.Gap, o.GapAfter), p.gap)
 	times("the other router answered", o.Taken, p.taken)
 	counts("lost pings", o.Lost+o.LostAfter, p.lost)
+	counts("lost pings until the repair", o.Lost, p.before)
 	counts("lost pings after the repair", o.LostAfter, p.back)
 	return broken
 }
@@ -174,6 +176,28 @@ func dead(k pair, p plan) promise {
 		return promise{}
 	}
 	return promise{two: atMost(p.overlap()), twoAfter: atMost(handoverOverlap), back: atMost(0)}
+}
+
+// bootPings is how many pings may be lost when a machine takes its addresses back that
+// still boots: all that starts then shares its one processor with whoever answers.
+const bootPings = 100
+
+// rebooted is planned, and then a boot.
+func rebooted(k pair, p plan) promise {
+	out := planned(k, p)
+	if out.lost != nil {
+		out.before, out.back, out.lost = out.lost, atMost(bootPings), nil
+	}
+	return out
+}
+
+// deadMachine is dead, and then a boot.
+func deadMachine(k pair, p plan) promise {
+	out := dead(k, p)
+	if out.back != nil {
+		out.back = atMost(bootPings)
+	}
+	return out
 }
 
 // paused is what holds when the machine stands still with its clock, and goes on as if

@@ -109,15 +109,15 @@ func scenarios() []scenario {
 		},
 		{
 			name: "reboot", title: "`systemctl reboot`",
-			happen: reboot, promise: planned,
+			happen: reboot, promise: rebooted,
 		},
 		{
 			name: "power-cut", title: "the machine loses its power, and gets it back",
-			happen: powerCut, promise: dead,
+			happen: powerCut, promise: deadMachine,
 		},
 		{
 			name: "panic", title: "the kernel panics, and boots again",
-			happen: kernelPanic, promise: dead,
+			happen: kernelPanic, promise: deadMachine,
 		},
 		{
 			name: "pause", title: "the hypervisor holds the machine up for 8 s",
