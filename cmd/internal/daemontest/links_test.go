@@ -647,7 +647,7 @@ func TestManyChangesBySomebodyElseConfuseNobody(t *testing.T) {
 	r := s.router(1)
 	s.plug(r, "other")
 	other := link(t, r, "other")
-	d := s.masterOf(r, fast)
+	d := s.masterOf(r, everySecond(fast))
 	nl := r.Netlink()
 	// The list of what is there grows and shrinks, and each change is news.
 	churn := func(n int) {

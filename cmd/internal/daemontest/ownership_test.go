@@ -344,7 +344,7 @@ func (s *segment) pinging(addrs ...string) func(master *daemon, src, when string
 			lost += r.Lost
 			late := s.wire.announcement(addrs[i], first.Add(-time.Millisecond)).at.Sub(first)
 			if late > 20*time.Millisecond {
-				most += few + int(late/interval)
+				most += few + 2*int(late/interval) // the machine was held up, and the client is on it
 			}
 			if r.Lost > 0 {
 				text += fmt.Sprintf("; %d of %s, not reached for %v from %s on", r.Lost, addrs[i], r.LongestGap, r.GapStart.Format("15:04:05.000"))
